@@ -1,0 +1,75 @@
+# `make demo` and `make test` set up everything they need; `make help` lists the rest.
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help demo demo-check test check format schema bench lock clean
+
+help:
+	@echo 'make demo        train five small models on this machine, measure them, draw the figures'
+	@echo 'make demo-check  hold the results of the demo against what they must show'
+	@echo 'make test        run the tests'
+	@echo 'make check       formatting, lint, types, snakemake --lint'
+	@echo 'make bench       measure this code against its peers'
+	@echo 'make lock        resolve the dependencies of pyproject.toml again'
+	@echo 'make clean       delete the results (not the environment)'
+	@echo 'Variables: PYTHON=$(PYTHON)  CORES=$(CORES)'
+
+demo: $(VENV)/.run
+	@$(SNAKEMAKE)
+	@echo && echo 'The figures:' && ls -1 results/figures/*.pdf
+
+demo-check: $(VENV)/.run
+	@$(BIN)/induction check
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	@$(SNAKEMAKE) --lint
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/induction schema --out config/schema
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/measure.py
+
+# The environment: made from the lock file, and made anew when it changes. torch comes first and alone,
+# so that a CPU build that pip was pointed at (PIP_EXTRA_INDEX_URL, see the README) is the one kept.
+$(VENV)/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'induction needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo 'could not make an environment; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet $(shell grep '^torch==' requirements.lock)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	@touch $@
+
+# Versions for every platform and Python at once. What torch alone needs (CUDA libraries, triton) stays out:
+# torch pins those itself, and its CPU build has none of them. The second file starts from the first, so that
+# what both name has one version.
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+    --no-header --no-annotate pyproject.toml
+NOT_LOCKED = /^(nvidia-|cuda-|triton|httpx2-jsfetch)/d
+lock:
+	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv
+	$(UV_COMPILE) --upgrade --output-file requirements.lock && sed -i -E '$(NOT_LOCKED)' requirements.lock
+	cp requirements.lock requirements-dev.lock
+	$(UV_COMPILE) --extra dev --output-file requirements-dev.lock && sed -i -E '$(NOT_LOCKED)' requirements-dev.lock
+
+clean:
+	rm -rf results/corpora results/models results/tables results/figures results/logs

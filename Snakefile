@@ -1,0 +1,34 @@
+# The study as a graph of jobs: workflow/rules says what each stage reads and writes, config/ what is studied.
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from induction.errors import InductionError
+from induction.study import Jobs, load_study
+
+min_version("9.5")
+
+try:
+    study = Jobs(load_study(Path(), config.get("study")))
+except InductionError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    corpus=r"[^/]+",
+    model=r"[^/]+",
+    block=r"\d+",
+    figure=r"[a-z_]+",
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/figures/{figure}.pdf", figure=study.figures),
+
+
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/figures.smk"

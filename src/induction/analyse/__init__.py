@@ -1,0 +1,1 @@
+"""From tables to curves, phase changes, attributions and components. Never imports torch."""

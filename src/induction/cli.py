@@ -1,0 +1,354 @@
+"""The command `induction`: one subcommand a stage. A stage's modules are imported when it runs, never for `--help`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from induction import __version__
+from induction.errors import InductionError
+
+Arguments = argparse.Namespace
+
+
+class Option(NamedTuple):
+    """An argument of a subcommand."""
+
+    name: str
+    about: str
+    kind: Callable[[str], Any] = str
+    many: bool = False
+    default: Any = None
+    required: bool = True
+
+
+class Stage(NamedTuple):
+    """A subcommand: what it does, what goes in and out, and what it runs."""
+
+    about: str
+    detail: str
+    options: tuple[Option, ...]
+    run: Callable[[Arguments], None]
+
+
+# --- stages -----------------------------------------------------------------------------------------------------
+
+
+def _corpus(args: Arguments) -> None:
+    from induction.corpus.build import corpus
+    from induction.study.config import Corpus
+    from induction.study.reading import validate
+
+    corpus(validate(args.config, Corpus, f"corpora.{args.name}"), args.name, args.out.parent)
+
+
+def _evaluation(args: Arguments) -> None:
+    from induction.corpus.evaluation import evaluation
+    from induction.study.config import Evaluation
+
+    evaluation(args.corpus.parent, Evaluation(**args.settings["evaluation"]), args.out)
+
+
+def _probes(args: Arguments) -> None:
+    from induction.corpus.probes import probes
+    from induction.study.config import Probes
+
+    probes(args.corpus.parent, Probes(**args.settings["probes"]), args.out)
+
+
+def _train(args: Arguments) -> None:
+    from induction.corpus.shards import open_corpus
+    from induction.models.cpu import prepare_cpu
+    from induction.train.loop import train
+
+    prepare_cpu()
+    train(args.recipe, open_corpus(args.corpus.parent), args.out, args.table, until_step=args.until_step)
+
+
+def _losses(args: Arguments) -> None:
+    from induction.corpus.evaluation import read_evaluation
+    from induction.measure.losses import losses
+
+    examples = read_evaluation(args.evaluation)
+    losses(args.block, examples.tokens, args.out, **_measuring(args, examples.fingerprint))
+
+
+def _heads(args: Arguments) -> None:
+    from induction.corpus.evaluation import read_evaluation
+    from induction.corpus.probes import read_probes
+    from induction.measure.heads import HeadProbes, heads
+
+    examples, drawn = read_evaluation(args.evaluation), read_probes(args.probes)
+    text = examples.tokens[: args.settings["n_examples"]]
+    probes = HeadProbes(drawn.repeated, args.settings["period"], drawn.distinct, text)
+    heads(args.block, probes, args.out, **_measuring(args, examples.fingerprint))
+
+
+def _ablations(args: Arguments) -> None:
+    from induction.corpus.evaluation import read_evaluation
+    from induction.measure.ablations import Asked, ablations
+    from induction.study.config import InContext
+
+    examples = read_evaluation(args.evaluation)
+    n_examples = args.settings["n_examples"]
+    asked = Asked.of(InContext(**args.settings["in_context"]), examples.random_index[:n_examples])
+    ablations(
+        args.block,
+        examples.tokens[:n_examples],
+        asked,
+        args.settings["steps"],
+        args.out,
+        **_measuring(args, examples.fingerprint),
+    )
+
+
+def _measuring(args: Arguments, evaluation: str) -> dict[str, Any]:
+    """Prepare this process; return where to compute and what the footer says of the inputs."""
+    import torch
+
+    from induction.files import read_json
+    from induction.models.cpu import prepare_cpu
+
+    prepare_cpu()
+    manifest = read_json(args.block, "block manifest")
+    provenance = {"recipe": manifest["recipe"], "corpus": manifest["corpus"], "evaluation": evaluation}
+    return {"device": "cuda" if torch.cuda.is_available() else "cpu", "provenance": provenance}
+
+
+def _curves(args: Arguments) -> None:
+    from induction.analyse.curves import curves
+    from induction.study.config import Bootstrap, InContext
+
+    settings = args.settings
+    in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
+    curves(args.losses, args.heads, args.evaluation, in_context, bootstrap, args.out)
+
+
+def _phases(args: Arguments) -> None:
+    from induction.analyse.phases import phases
+    from induction.study.config import Bootstrap, InContext, Phases
+
+    settings = args.settings
+    in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
+    rules = Phases(**settings["phases"])
+    phases(args.losses, args.heads, args.evaluation, in_context, bootstrap, rules, args.out)
+
+
+def _attributions(args: Arguments) -> None:
+    from induction.analyse.attributions import attributions
+    from induction.study.config import Bootstrap
+
+    bootstrap = Bootstrap(**args.settings["bootstrap"])
+    attributions(args.ablations, args.losses, args.phases, args.evaluation, bootstrap, args.out)
+
+
+def _pca(args: Arguments) -> None:
+    from induction.analyse.pca import pca
+
+    pca(args.losses, args.evaluation, args.out)
+
+
+def _figure(args: Arguments) -> None:
+    from induction.figures.stage import figure
+
+    figure(args.name, args.tables, json.dumps(args.models), json.dumps(args.settings), args.out / args.name)
+
+
+def _check(args: Arguments) -> None:
+    from induction.analyse.check import check_demo
+
+    if not check_demo(args.results):
+        sys.exit(1)
+
+
+def _schema(args: Arguments) -> None:
+    from induction.study.schema import write_schemas
+
+    write_schemas(args.out)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+
+
+# --- what each takes --------------------------------------------------------------------------------------------
+
+_BLOCK = Option("block", "manifest of a block, results/models/MODEL/block-B.json", Path)
+_MANIFEST = Option("corpus", "manifest of a corpus, results/corpora/CORPUS/manifest.json", Path)
+_EVALUATION = Option("--evaluation", "the evaluation set, results/corpora/CORPUS/evaluation.safetensors", Path)
+_LOSSES = Option("--losses", "parts of the table losses", Path, many=True)
+_HEADS = Option("--heads", "parts of the table heads", Path, many=True)
+
+
+def _settings(what: str) -> Option:
+    return Option("--settings", f"JSON: {what}, as in config/config.yaml", _json)
+
+
+def _out(what: str) -> Option:
+    return Option("--out", what, Path)
+
+
+STAGES = {
+    "corpus": Stage(
+        "Make a corpus: tokenizer, token shards, held-out documents.",
+        "In: installed packages or files of text. Out: a folder with manifest.json, written last.",
+        (
+            Option("name", "name of the corpus"),
+            Option("--config", "JSON: the corpus, as in config/models.yaml", _json),
+            _out("results/corpora/CORPUS/manifest.json; all else is written beside it"),
+        ),
+        _corpus,
+    ),
+    "evaluation": Stage(
+        "Draw the evaluation set from a corpus's held-out documents.",
+        "In: a corpus. Out: token examples and the random index of each, safetensors.",
+        (_MANIFEST, _settings('{"evaluation": …}'), _out("evaluation.safetensors")),
+        _evaluation,
+    ),
+    "probes": Stage(
+        "Draw the random tokens that heads are scored on.",
+        "In: a corpus (its vocabulary and token counts). Out: repeated and distinct tokens, safetensors.",
+        (_MANIFEST, _settings('{"probes": …}'), _out("probes.safetensors")),
+        _probes,
+    ),
+    "train": Stage(
+        "Train one block of a model, or finish it where a killed job left off.",
+        "In: a corpus, a recipe and, beside --out, the state of the block before. Out: snapshots and states beside the "
+        "block's manifest, a part of the table training, and the manifest, written last.",
+        (
+            _MANIFEST,
+            Option("--recipe", "JSON: the block's recipe", _json),
+            Option("--until-step", "last step of the whole training, checked against the corpus", int, required=False),
+            _out("results/models/MODEL/block-B.json"),
+            Option("--table", "part of the table training to write", Path),
+        ),
+        _train,
+    ),
+    "losses": Stage(
+        "Measure the loss of every token of the evaluation set, for every snapshot of a block.",
+        "In: a block, the evaluation set. Out: a part of the table losses.",
+        (_BLOCK, _EVALUATION, _out("results/tables/losses/model=MODEL/block-B.parquet")),
+        _losses,
+    ),
+    "heads": Stage(
+        "Score every head of every snapshot of a block: prefix matching, copying, previous token, circuits.",
+        "In: a block, probes, the evaluation set. Out: a part of the table heads.",
+        (
+            _BLOCK,
+            Option("--probes", "the probes, results/corpora/CORPUS/probes.safetensors", Path),
+            _EVALUATION,
+            _settings('{"n_examples": N, "period": N}'),
+            _out("results/tables/heads/model=MODEL/block-B.parquet"),
+        ),
+        _heads,
+    ),
+    "ablations": Stage(
+        "Measure what the loss of each head does to in-context learning, patterns kept or free.",
+        "In: a block, the evaluation set. Out: a part of the table ablations.",
+        (
+            _BLOCK,
+            _EVALUATION,
+            _settings('{"steps": […], "n_examples": N, "in_context": …}'),
+            _out("results/tables/ablations/model=MODEL/block-B.parquet"),
+        ),
+        _ablations,
+    ),
+    "curves": Stage(
+        "Summarise a model's snapshots: loss and in-context learning with intervals, best head scores.",
+        "In: a model's parts of losses and heads. Out: its part of the table curves.",
+        (
+            _LOSSES,
+            _HEADS,
+            _EVALUATION,
+            _settings('{"in_context": …, "bootstrap": …}'),
+            _out("part of the table curves"),
+        ),
+        _curves,
+    ),
+    "phases": Stage(
+        "Find each signal's window of change, or say that there is none.",
+        "In: a model's parts of losses and heads. Out: its part of the table phases.",
+        (
+            _LOSSES,
+            _HEADS,
+            _EVALUATION,
+            _settings('{"in_context": …, "bootstrap": …, "phases": …}'),
+            _out("part of the table phases"),
+        ),
+        _phases,
+    ),
+    "attributions": Stage(
+        "Say how far each head's ablation undoes the change that the window made to the losses.",
+        "In: a model's parts of ablations, losses and phases. Out: its part of the table attributions.",
+        (
+            Option("--ablations", "parts of the table ablations", Path, many=True),
+            _LOSSES,
+            Option("--phases", "the model's part of the table phases", Path),
+            _EVALUATION,
+            _settings('{"bootstrap": …}'),
+            _out("part of the table attributions"),
+        ),
+        _attributions,
+    ),
+    "pca": Stage(
+        "Project the losses of all snapshots of all models on their first two shared components.",
+        "In: all models' parts of losses. Out: the table pca.",
+        (_LOSSES, _EVALUATION, _out("results/tables/pca.parquet")),
+        _pca,
+    ),
+    "figure": Stage(
+        "Draw a figure from tables.",
+        "In: the parts of the tables that it shows. Out: NAME.pdf, NAME.svg and NAME.png in a folder.",
+        (
+            Option("name", "phase_change, smeared_keys, ablations or pca"),
+            Option("tables", "parts of tables, results/tables/…", Path, many=True),
+            Option("--models", "JSON: what the figure says of the models it shows", _json),
+            _settings('{"heads": …, "in_context": …}'),
+            _out("folder of the figures"),
+        ),
+        _figure,
+    ),
+    "check": Stage(
+        "Hold the results of the demo against what they must show; exit with 1 where one falls short.",
+        "In: the tables of the demo. Out: a line for each requirement.",
+        (Option("--results", "folder of the results", Path, default=Path("results"), required=False),),
+        _check,
+    ),
+    "schema": Stage(
+        "Write the JSON schemas of config/config.yaml and config/models.yaml, by which editors complete them.",
+        "In: nothing. Out: config.schema.json and models.schema.json.",
+        (Option("--out", "folder", Path, default=Path("config/schema"), required=False),),
+        _schema,
+    ),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="induction", description=__doc__.split("\n")[0] if __doc__ else None)
+    top.add_argument("--version", action="version", version=f"induction {__version__}")
+    subparsers = top.add_subparsers(metavar="STAGE", required=True)
+    for name, stage in STAGES.items():
+        sub = subparsers.add_parser(name, help=stage.about, description=f"{stage.about} {stage.detail}")
+        for option in stage.options:
+            extra: dict[str, Any] = {"required": option.required} if option.name.startswith("--") else {}
+            if option.many:
+                extra["nargs"] = "+"
+            sub.add_argument(option.name, help=option.about, type=option.kind, default=option.default, **extra)
+        sub.set_defaults(run=stage.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a stage; tell a mistake in one line, without a traceback, and exit with 2."""
+    args = parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except InductionError as error:
+        print(f"induction: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,79 @@
+"""The probes: random tokens, repeated and not, on which prefix matching and copying are scored."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from induction.corpus.shards import open_corpus
+from induction.corpus.tensors import read_tensors, write_tensors
+from induction.errors import InductionError
+from induction.files import fingerprint
+from induction.study.config import Probes
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Random tokens, none too common and none too rare, distinct within a sequence."""
+
+    repeated: NDArray[np.int32]
+    """A start token, then `period` tokens shown `n_repeats` times, [sequences, 1 + period * n_repeats]."""
+    distinct: NDArray[np.int32]
+    """Tokens without repeats and without a start token, [sequences, period]."""
+    period: int
+    fingerprint: str
+
+
+def probes(folder: Path, settings: Probes, out: Path) -> None:
+    """Draw the probes from a corpus's vocabulary and write them.
+
+    Args:
+        folder: the corpus.
+        settings: sequences, period, repeats, what is not drawn, and the seed.
+        out: the safetensors file.
+
+    Raises:
+        InductionError: too few tokens can be drawn, or the corpus is not whole.
+    """
+    corpus = open_corpus(folder)
+    candidates = _candidates(corpus.token_counts, corpus.start_token, settings)
+    if len(candidates) < settings.period:
+        raise InductionError(
+            f"{folder}: probes.period asks for {settings.period} distinct tokens, and {len(candidates)} of the "
+            f"vocabulary's {corpus.vocab_size} are left to draw from. Lower probes.period, "
+            f"probes.commonest_excluded (now {settings.commonest_excluded}) or probes.rarest_excluded "
+            f"(now {settings.rarest_excluded})."
+        )
+    rng = np.random.default_rng(_seed(settings.seed))
+    rows = np.tile(candidates, (2 * settings.n_sequences, 1))
+    drawn = rng.permuted(rows, axis=1)[:, : settings.period].astype(np.int32)
+    repeated, distinct = drawn[: settings.n_sequences], drawn[settings.n_sequences :]
+    start = np.full((settings.n_sequences, 1), corpus.start_token, dtype=np.int32)
+    repeated = np.concatenate([start, np.tile(repeated, settings.n_repeats)], axis=1)
+
+    about = {
+        "corpus": corpus.fingerprint,
+        "settings": settings.model_dump(mode="json"),
+        "sha256": sha256(repeated.tobytes() + distinct.tobytes()).hexdigest(),
+    }
+    write_tensors(out, {"repeated": repeated, "distinct": distinct}, {**about, "fingerprint": fingerprint(about)})
+
+
+def read_probes(path: Path) -> ProbeSet:
+    """Read the probes.
+
+    Raises:
+        InductionError: the file is missing or does not hold whole probes.
+    """
+    tensors, about = read_tensors(path, ("repeated", "distinct"), "set of probes")
+    return ProbeSet(**tensors, period=about["settings"]["period"], fingerprint=about["fingerprint"])
+
+
+def _candidates(token_counts: NDArray[np.int64], start_token: int, settings: Probes) -> NDArray[np.int64]:
+    """Return the tokens between the rarest and the commonest; of equally common ones the lower number is rarer."""
+    tokens = np.delete(np.argsort(token_counts, kind="stable"), _place(token_counts, start_token))
+    n_rarest = int(settings.rarest_excluded * len(tokens))
+    n_commonest = int(settings.commonest_excluded * len(tokens))
+    return tokens[n_rarest : len(tokens) - n_commonest]

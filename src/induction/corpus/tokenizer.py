@@ -1,0 +1,78 @@
+"""Byte-level BPE: trained on the training documents, lossless on any text."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from induction.corpus.order import OrderedDocument
+from induction.errors import InductionError
+
+START = "<|start|>"
+START_TOKEN = 0
+CHARACTERS_PER_TOKEN = 20_000
+MOST_CHARACTERS = 200_000_000
+"""The vocabulary is made from so many characters a token of it, at most so many in all; the documents that give them
+are the first ones, and the documents are in random order."""
+
+_BATCH_CHARACTERS = 2_000_000  # an encoding takes some 100 bytes a token while it is in memory
+
+
+def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
+    """Train a vocabulary of exactly `vocab_size` tokens, the start token included.
+
+    Raises:
+        InductionError: the documents do not give as many tokens.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    n_characters = min(CHARACTERS_PER_TOKEN * vocab_size, MOST_CHARACTERS)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[START],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_first_texts(documents, n_characters), trainer)
+    n_found = tokenizer.get_vocab_size()
+    if n_found != vocab_size:
+        raise InductionError(
+            f"vocab_size: the training documents give {n_found} tokens, fewer than {vocab_size}. "
+            f"Lower vocab_size to {n_found} or less, or add text."
+        )
+    return tokenizer
+
+
+def encode(
+    tokenizer: Tokenizer, documents: Iterable[OrderedDocument]
+) -> Iterator[tuple[OrderedDocument, NDArray[np.int64]]]:
+    """Yield each document with its tokens, a start token before them; a text that spells the start token is text."""
+    tokenizer.encode_special_tokens = True
+    for batch in _batches(documents):
+        encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
+        for document, encoding in zip(batch, encodings, strict=True):
+            yield document, np.array([START_TOKEN, *encoding.ids])
+
+
+def _first_texts(documents: Iterable[OrderedDocument], n_characters: int) -> Iterator[str]:
+    for document in documents:
+        if n_characters <= 0:
+            return
+        if not document.held_out:
+            yield document.text[:n_characters]
+            n_characters -= len(document.text)
+
+
+def _batches(documents: Iterable[OrderedDocument]) -> Iterator[list[OrderedDocument]]:
+    batch: list[OrderedDocument] = []
+    n_characters = 0
+    for document in documents:
+        batch.append(document)
+        n_characters += len(document.text)
+        if n_characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,185 @@
+"""What figures are drawn from: tables by name, the models to show, thresholds and indices of the study."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from induction.errors import InductionError
+from induction.study.config import Heads, InContext, Strict
+from induction.study.reading import validate
+from induction.tables.classes import head_classes
+from induction.tables.schemas import TABLES
+
+_ORDER = ("tokens", "layer", "head")
+
+
+class Model(Strict):
+    """What figures need to know of a model."""
+
+    name: str
+    family: str
+    label: str
+    n_layers: int
+    seed: int
+    smeared_keys: bool
+    d_mlp: int
+
+
+class _Models(Strict):
+    models: tuple[Model, ...]
+
+
+class Settings(Strict):
+    """The parts of a study's configuration that figures read."""
+
+    heads: Heads
+    in_context: InContext
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Models that differ in nothing but their seed: a column of a figure."""
+
+    variant: str
+    """What sets it apart, besides its depth, from the other architectures of the study."""
+    family: str
+    n_layers: int
+    models: tuple[Model, ...]
+
+    @property
+    def depth(self) -> str:
+        """The number of layers, in words."""
+        return f"{self.n_layers} layer{'s' if self.n_layers > 1 else ''}"
+
+
+class Head(NamedTuple):
+    """A head's rows of a table, by time."""
+
+    layer: int
+    head: int
+    kind: str
+    rows: pl.DataFrame
+
+    @property
+    def label(self) -> str:
+        """The head's place."""
+        return f"layer {self.layer} head {self.head}"
+
+
+@dataclass(frozen=True)
+class FigureInputs:
+    """Tables, models and settings; made by `read_inputs`."""
+
+    models: tuple[Model, ...]
+    tables: dict[str, pl.DataFrame]
+    settings: Settings
+
+    @cached_property
+    def architectures(self) -> tuple[Architecture, ...]:
+        """Architectures, in the models' order."""
+        groups: dict[Model, list[Model]] = {}
+        for model in self.models:
+            groups.setdefault(model.model_copy(update={"name": "", "seed": 0}), []).append(model)
+        found: list[Architecture] = []
+        for models in groups.values():
+            first = models[0]
+            if len({model.seed for model in models}) == len(models):
+                found.append(Architecture(self._variant(first), first.family, first.n_layers, tuple(models)))
+            else:  # They differ in something that figures are not told: each stands for itself.
+                found.extend(Architecture(model.name, model.family, model.n_layers, (model,)) for model in models)
+        return tuple(found)
+
+    def _variant(self, model: Model) -> str:
+        family = [other for other in self.models if other.family == model.family]
+        words = [model.label]
+        if len({other.smeared_keys for other in family}) > 1:
+            words.append("smeared keys" if model.smeared_keys else "plain keys")
+        if len({other.d_mlp for other in family}) > 1:
+            words.append(f"d_mlp {model.d_mlp}")
+        return ", ".join(words)
+
+    def title(self, architecture: Architecture) -> str:
+        """Return a column's title: its depth and, where columns differ in more, its variant above."""
+        several = len({other.variant for other in self.architectures}) > 1
+        return f"{architecture.variant}\n{architecture.depth}" if several else architecture.depth
+
+    def rows(self, table: str, model: Model) -> pl.DataFrame:
+        """Return a model's rows of a table, by time."""
+        frame = self.tables[table].filter(pl.col("model") == model.name)
+        return frame.sort([name for name in _ORDER if name in frame.columns])
+
+    def measured(self, table: str, architecture: Architecture) -> list[pl.DataFrame]:
+        """Return the rows of each of an architecture's models that has any."""
+        frames = (self.rows(table, model) for model in architecture.models)
+        return [frame for frame in frames if len(frame)]
+
+    def windows(self, architecture: Architecture) -> list[dict[str, Any]]:
+        """Return the rows of table `phases` that tell the models' windows; only those found."""
+        found = (self.rows("phases", model).filter(found=True, signal="icl") for model in architecture.models)
+        return [row for frame in found for row in frame.to_dicts()]
+
+    @cached_property
+    def classes(self) -> pl.DataFrame:
+        """The class of every head; see `head_classes`."""
+        return head_classes(self.tables["heads"], self.settings.heads)
+
+    def heads(self, table: str, model: Model, **equal: str) -> Iterator[Head]:
+        """Yield each head of a model with its rows of a table, restricted to rows whose columns equal `equal`."""
+        rows = self.rows(table, model).filter(**equal) if equal else self.rows(table, model)
+        joined = rows.join(self.classes, on=["model", "layer", "head"], maintain_order="left")
+        parts = joined.partition_by("layer", "head", "class", as_dict=True, maintain_order=True)
+        for (layer, head, kind), part in sorted(parts.items()):
+            yield Head(layer, head, kind, part)
+
+
+def read_inputs(
+    figure: str, needs: Sequence[str], tables: Sequence[Path], models_json: str, settings_json: str
+) -> FigureInputs:
+    """Read the tables that a figure needs, all columns but the arrays.
+
+    Args:
+        figure: name of the figure, for messages.
+        needs: names of tables.
+        tables: parts, `…/TABLE/model=NAME/….parquet`, or whole tables, `…/TABLE.parquet`; of others none is read.
+        models_json: a list of objects with the fields of `Model`.
+        settings_json: an object with the fields of `Settings`.
+
+    Raises:
+        InductionError: no part of a needed table is given, a part cannot be read, or the JSON is not as it should be.
+    """
+    models = validate({"models": _parse(models_json, "models")}, _Models, f"models of figure {figure}").models
+    settings = validate(_parse(settings_json, "settings"), Settings, f"settings of figure {figure}")
+    if not models:
+        raise InductionError(f"figure {figure}: no models to show. Name families that have models: figures.{figure}")
+    parts: dict[str, list[Path]] = {}
+    for path in tables:
+        parts.setdefault(_table_of(path), []).append(path)
+    missing = [name for name in needs if name not in parts]
+    if missing:
+        raise InductionError(
+            f"figure {figure}: needs table {', '.join(missing)}, of which no part is given. "
+            f"Given: {', '.join(sorted(parts)) or 'nothing'}. Add its files, such as results/tables/{missing[0]}/…"
+        )
+    return FigureInputs(models, {name: _read(name, parts[name]) for name in needs}, settings)
+
+
+def _read(table: str, paths: list[Path]) -> pl.DataFrame:
+    declared = TABLES[table]
+    scalars = [column.name for column in declared.columns if column.kind != "float32[]"]
+    return declared.read(paths, scalars if len(scalars) < len(declared.columns) else None)
+
+
+def _table_of(path: Path) -> str:
+    return path.parent.parent.name if path.parent.name.startswith("model=") else path.stem
+
+
+def _parse(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InductionError(f"--{what}: not JSON ({error}): {text[:80]!r}") from None

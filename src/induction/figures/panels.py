@@ -1,0 +1,53 @@
+"""Panels that several figures show, and the words of empty ones."""
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from induction.figures import theme
+from induction.figures.inputs import Architecture, FigureInputs
+
+NO_SNAPSHOTS = "no snapshots\nmeasured yet"
+
+
+def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    """Draw the windowed ICL score with its interval, the score of single indices thin behind it, and the window."""
+    curves = inputs.measured("curves", architecture)
+    if not curves:
+        theme.note(axis, NO_SNAPSHOTS)
+        return
+    colour = theme.family_colour(architecture.family)
+    for rows in curves:
+        axis.plot(rows["tokens"], rows["icl_score"], color=theme.GREY, linewidth=theme.THIN, label="icl_score")
+        axis.fill_between(
+            rows["tokens"],
+            rows["icl_windowed_low"],
+            rows["icl_windowed_high"],
+            color=colour,
+            alpha=0.3 / len(curves),
+            linewidth=0,
+        )
+    series = [(rows["tokens"].to_numpy(), rows["icl_windowed"].to_numpy()) for rows in curves]
+    theme.plot_seeds(axis, series, color=colour, label="icl_windowed")
+    windows(axis, inputs, architecture)
+
+
+def windows(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    """Shade the window of each of an architecture's models."""
+    for row in inputs.windows(architecture):
+        theme.window_band(axis, row)
+
+
+def icl_handles(inputs: FigureInputs) -> list[Artist]:
+    """Return the legend's entries of `icl_score`."""
+    at = inputs.settings.in_context
+    families = {model.family for model in inputs.models}
+    colour = theme.family_colour(*families) if len(families) == 1 else theme.INK
+    return [
+        theme.line(f"ICL: tokens {_span(at.late_window)} minus {_span(at.early_window)}", colour),
+        theme.line(f"ICL: token {at.late} minus {at.early}", theme.GREY, linewidth=theme.THIN),
+        theme.window_handle(),
+    ]
+
+
+def _span(window: tuple[int, int]) -> str:
+    return f"{window[0]}–{window[1]}"

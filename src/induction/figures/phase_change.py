@@ -1,0 +1,102 @@
+"""The headline: in-context learning, prefix matching and loss change together, in the same window of training."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from induction.figures import panels, theme
+from induction.figures.inputs import Architecture, FigureInputs
+
+NEEDS = ("curves", "heads", "phases")
+
+_LOSS_SHOWN_FROM = 0.05
+"""Share of training before which the loss may leave its panel: it falls from chance there, and hides the rest."""
+
+
+@theme.styled
+def draw(inputs: FigureInputs) -> Figure:
+    """Draw a column an architecture; rows: ICL score, prefix matching of every head, loss."""
+    architectures = inputs.architectures
+    figure, axes = theme.grid(3, len(architectures), theme.WIDE, row_height=1.45, share_y="row")
+    for column, architecture in zip(axes.T, architectures, strict=True):
+        column[0].set_title(inputs.title(architecture))
+        panels.icl_score(column[0], inputs, architecture)
+        _prefix_matching(column[1], inputs, architecture)
+        _loss(column[2], inputs, architecture)
+    axes[1, 0].set_ylim(-0.02, 1)
+    _limit_loss(axes[2, 0], inputs)
+    labels = ("ICL score\n(nats)", "prefix matching\n(share of attention)", "loss\n(nats per token)")
+    for axis, letter, label in zip(axes[:, 0], "abc", labels, strict=True):
+        theme.panel_label(axis, letter)
+        axis.set_ylabel(label)
+    figure.align_ylabels(axes[:, 0])
+    theme.legend(
+        figure,
+        [
+            *panels.icl_handles(inputs),
+            theme.line("induction head", theme.CLASS_COLOURS["induction"]),
+            theme.line("other head", theme.CLASS_COLOURS["other"], linewidth=theme.THIN),
+            theme.line("loss of 1 layer", theme.GREY, linewidth=1),
+            *theme.layer_handles(max(architecture.n_layers for architecture in architectures)),
+        ],
+    )
+    return figure
+
+
+def _prefix_matching(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    """Draw every head thin and each model's best head, at its last snapshot, bold."""
+    for model in architecture.models:
+        heads = list(inputs.heads("heads", model))
+        best = max(heads, key=lambda head: head.rows["prefix_matching"][-1], default=None)
+        for head in heads:
+            kind = "induction" if head.kind == "induction" else "other"
+            axis.plot(
+                head.rows["tokens"],
+                head.rows["prefix_matching"],
+                color=theme.CLASS_COLOURS[kind],
+                linestyle=theme.layer_dashes(head.layer),
+                linewidth=theme.BOLD if head is best else theme.THIN,
+                zorder=theme.CLASS_ORDER[kind],
+                label=head.label,
+            )
+    if not axis.lines:
+        theme.note(axis, panels.NO_SNAPSHOTS)
+    panels.windows(axis, inputs, architecture)
+
+
+def _loss(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    curves = inputs.measured("curves", architecture)
+    if not curves:
+        theme.note(axis, panels.NO_SNAPSHOTS)
+        return
+    reference = _one_layer(inputs, architecture)
+    behind = inputs.measured("curves", reference) if reference else []
+    if behind:
+        axis.plot(*theme.mean_of_seeds(_losses(behind)), color=theme.GREY, linewidth=1, label="loss of 1 layer")
+    colour = theme.family_colour(architecture.family)
+    for rows in curves:
+        axis.fill_between(
+            rows["tokens"], rows["loss_low"], rows["loss_high"], color=colour, alpha=0.3 / len(curves), linewidth=0
+        )
+    theme.plot_seeds(axis, _losses(curves), color=colour, label="loss")
+    panels.windows(axis, inputs, architecture)
+
+
+def _losses(curves: list[pl.DataFrame]) -> list[theme.Series]:
+    return [(rows["tokens"].to_numpy(), rows["loss"].to_numpy()) for rows in curves]
+
+
+def _one_layer(inputs: FigureInputs, architecture: Architecture) -> Architecture | None:
+    """Return the 1-layer architecture to compare with: the same but for its depth."""
+    alike = (other for other in inputs.architectures if other.variant == architecture.variant)
+    return next((other for other in alike if other.n_layers == 1 and other != architecture), None)
+
+
+def _limit_loss(axis: Axes, inputs: FigureInputs) -> None:
+    curves = inputs.tables["curves"].filter(pl.col("model").is_in([model.name for model in inputs.models]))
+    shown = curves.filter(pl.col("tokens") >= _LOSS_SHOWN_FROM * pl.col("tokens").max())
+    if len(shown):
+        low, high = np.min(shown["loss_low"].to_numpy()), np.max(shown["loss_high"].to_numpy())
+        margin = 0.05 * (high - low)
+        axis.set_ylim(low - margin, high + margin)

@@ -1,0 +1,211 @@
+"""How every figure looks: widths, fonts, colours, axes and files. Nothing here knows what a figure shows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from zlib import crc32
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from induction.files import replacing
+
+NARROW, WIDE = 3.4, 7.0
+"""Width of a column and of a page, in inches."""
+
+THIN, BOLD = 0.7, 1.6
+"""Widths of lines, in points."""
+
+# Okabe and Ito's palette: told apart by colour-blind readers.
+_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _ORANGE, "mlp": _GREEN}
+_FREE_COLOURS = (_PURPLE, _SKY, _VERMILION)
+
+GREY = "#9A9A9A"
+INK = "#333333"
+
+CLASS_COLOURS: dict[str, str] = {"induction": "#B2182B", "previous-token": "#4393C3", "other": "#B5B5B5"}
+"""Dark, middle and light, so that the classes are told apart in grey too."""
+
+CLASS_MARKERS: dict[str, str] = {"induction": "o", "previous-token": "s", "other": ""}
+CLASS_ORDER: dict[str, float] = {"induction": 2.4, "previous-token": 2.3, "other": 2.2}
+"""Which lines lie on top (matplotlib's zorder)."""
+
+_LAYER_DASHES: tuple[Any, ...] = (
+    (0, (1.2, 1.2)),
+    "solid",
+    (0, (5, 1.5)),
+    (0, (5, 1.5, 1.2, 1.5)),
+    (0, (9, 2)),
+    (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)),
+)
+
+TIME_COLOURS = sns.color_palette("crest", as_cmap=True)
+"""Training time, from light to dark."""
+
+STYLE: dict[Any, Any] = {
+    **sns.axes_style("ticks"),
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": BOLD,
+    "lines.markersize": 2.6,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "induction",
+}
+
+styled = mpl.rc_context(STYLE)
+"""Decorator: the function draws in this theme, whatever the settings around it."""
+
+_FORMATS: dict[str, dict[str, Any]] = {
+    ".pdf": {"metadata": {"CreationDate": None}},
+    ".svg": {"metadata": {"Date": None}},
+    ".png": {"dpi": 300},
+}
+
+
+@styled
+def save(figure: Figure, out: Path) -> None:
+    """Write `out` as .pdf, .svg and .png; the same figure gives the same bytes."""
+    for suffix, options in _FORMATS.items():
+        with replacing(out.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, format=suffix[1:], **options)
+
+
+# --- colours ----------------------------------------------------------------------------------------------------
+
+
+def family_colour(family: str) -> str:
+    """Return a family's colour, the same in every figure; a family not listed here gets one by its name."""
+    return _FAMILY_COLOURS.get(family) or _FREE_COLOURS[crc32(family.encode()) % len(_FREE_COLOURS)]
+
+
+def layer_dashes(layer: int) -> Any:
+    """Return the line style of a layer, counted from 0."""
+    return _LAYER_DASHES[layer % len(_LAYER_DASHES)]
+
+
+# --- panels -----------------------------------------------------------------------------------------------------
+
+
+def grid(
+    n_rows: int, n_columns: int, width: float, row_height: float, share_y: Literal["row", "all"]
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens.
+
+    More than 6 columns do not fit a page: the figure then grows beyond its width, for a screen.
+    """
+    figure = Figure(figsize=(width * max(1, n_columns / 6), row_height * n_rows + 0.7), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=share_y, squeeze=False)
+    for axis in axes.flat:
+        tokens_axis(axis, n_ticks=3 + 4 // n_columns)
+    for axis in axes[-1]:
+        axis.set_xlabel("training tokens")
+    return figure, axes
+
+
+def panel_label(axis: Axes, letter: str) -> None:
+    """Name a row of panels by a bold letter at its upper left, left of the ticks."""
+    axis.set_title(letter, loc="left", x=-0.02, fontweight="bold", ha="right")
+
+
+def note(axis: Axes, text: str) -> None:
+    """Say in a panel why it is empty."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=6.5, color=INK)
+
+
+def window_band(axis: Axes, row: Mapping[str, Any]) -> None:
+    """Shade the window of a row of table `phases`; nothing where none was found."""
+    if row["found"]:
+        axis.axvspan(row["start_tokens"], row["end_tokens"], color="black", alpha=0.1, linewidth=0, zorder=0)
+
+
+def tokens_axis(axis: Axes, n_ticks: int) -> None:
+    """Make x an axis of training tokens."""
+    axis.margins(x=0.015)
+    axis.xaxis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 4, 5, 10]))
+    axis.xaxis.set_major_formatter(lambda tokens, _: tokens_text(tokens))
+
+
+def tokens_text(tokens: float) -> str:
+    """Return a number of tokens in few characters: 500k, 4M, 2.5B."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(tokens) >= size:
+            return f"{tokens / size:.3g}{letter}"
+    return f"{tokens:.3g}"
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------
+
+Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Tokens, ascending, and a value at each."""
+
+
+def mean_of_seeds(series: Sequence[Series]) -> Series:
+    """Return the mean over seeds at all their snapshots in the time that they share; between snapshots, linear."""
+    start = max(tokens[0] for tokens, _ in series)
+    end = min(tokens[-1] for tokens, _ in series)
+    common = np.unique(np.concatenate([tokens for tokens, _ in series]))
+    common = common[(common >= start) & (common <= end)]
+    return common, np.mean([np.interp(common, tokens, values) for tokens, values in series], axis=0)
+
+
+def plot_seeds(axis: Axes, series: Sequence[Series], **style: Any) -> None:
+    """Draw the only seed, or all of them thin beneath their mean."""
+    if len(series) > 1:
+        for tokens, values in series:
+            axis.plot(tokens, values, **{**style, "linewidth": THIN, "alpha": 0.6, "label": "seed"})
+    axis.plot(*mean_of_seeds(series), **style)
+
+
+# --- legends ----------------------------------------------------------------------------------------------------
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put one legend beneath all panels."""
+    inches_an_entry = 1.55
+    n_columns = max(1, min(len(handles), math.floor(figure.get_figwidth() / inches_an_entry)))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=n_columns)
+
+
+def line(label: str, colour: str, **style: Any) -> Line2D:
+    """Return a legend's line."""
+    return Line2D([], [], **{"color": colour, "linewidth": BOLD, "label": label, **style})
+
+
+def window_handle() -> Patch:
+    """Return the legend's entry of `window_band`."""
+    return Patch(color="black", alpha=0.1, linewidth=0, label="phase change (window)")
+
+
+def layer_handles(n_layers: int) -> list[Line2D]:
+    """Return the legend's entries of the layers, where there are several."""
+    return [line(f"layer {layer}", INK, linestyle=layer_dashes(layer), linewidth=1) for layer in range(n_layers)][
+        : n_layers if n_layers > 1 else 0
+    ]

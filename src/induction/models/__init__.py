@@ -1,0 +1,1 @@
+"""The one transformer, and the files its weights lie in."""

@@ -1,0 +1,105 @@
+"""Snapshots on disk: weights in safetensors, and the manifest that names those of a block."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from induction.errors import InductionError
+from induction.files import read_json, replacing, sha256_file
+from induction.models.transformer import Transformer
+from induction.study.config import Architecture
+from induction.study.reading import validate
+
+_METADATA = "induction"
+"""The one key of the header: several would be written in an order that changes from run to run."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model as it was after `step` steps and `tokens` training tokens."""
+
+    model: Transformer
+    step: int
+    tokens: int
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors as safetensors, whole or not at all; `about` is JSON in the header. Same content, same bytes."""
+    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(contiguous, temporary, metadata={_METADATA: json.dumps(about, sort_keys=True)})
+        except SafetensorError as error:
+            raise OSError(_error_number(error), str(error)) from error
+
+
+def read_tensors(path: Path, what: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        InductionError: the file is missing, truncated, or not one of this program's.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            about = json.loads((file.metadata() or {})[_METADATA])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise InductionError(f"{path}: this {what} does not exist") from None
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InductionError(f"{path}: not a whole {what} ({error})") from None
+
+
+def open_snapshots(manifest: Path, steps: Iterable[int] | None = None, device: str = "cpu") -> Iterator[Snapshot]:
+    """Yield the snapshots of a block, each checked against its hash.
+
+    Args:
+        manifest: the block's `block-….json`.
+        steps: only these; default: all.
+        device: where the weights go.
+
+    Raises:
+        InductionError: a snapshot is missing or is not the one that the manifest names.
+    """
+    block = read_json(manifest, "block manifest")
+    architecture = validate(block["architecture"], Architecture, f"{manifest}: architecture")
+    wanted = None if steps is None else set(steps)
+    for entry in block["snapshots"]:
+        if wanted is None or entry["step"] in wanted:
+            model = read_snapshot(manifest.parent / entry["file"], entry["sha256"], architecture, manifest, device)
+            yield Snapshot(model, entry["step"], entry["tokens"])
+
+
+def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest: Path, device: str) -> Transformer:
+    """Return the model of one snapshot file; see `open_snapshots`."""
+    again = f"Have its block made again: snakemake --forcerun train -- {manifest}"
+    if not path.is_file():
+        raise InductionError(f"{path}: this snapshot, named by {manifest}, is missing. {again}")
+    if sha256_file(path) != sha256:
+        raise InductionError(f"{path}: this snapshot has changed since {manifest} was written. {again}")
+    weights, _ = read_tensors(path, "snapshot", device)
+    with torch.device("meta"):
+        expected = Transformer(architecture).state_dict()
+    wrong = sorted(
+        name
+        for name in expected.keys() | weights.keys()
+        if name not in weights or name not in expected or weights[name].shape != expected[name].shape
+    )
+    if wrong:
+        raise InductionError(f"{path}: weights do not fit the architecture of {manifest}: {', '.join(wrong)}. {again}")
+    model = Transformer(architecture)
+    model.load_state_dict(weights)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _error_number(error: SafetensorError) -> int:
+    """Find the operating system's error number in safetensors' message (“… (os error 28)”)."""
+    _, _, number = str(error).rpartition("os error ")
+    digits = number.rstrip(")} ").strip()
+    return int(digits) if digits.isdigit() else 0

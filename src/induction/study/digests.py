@@ -1,0 +1,82 @@
+"""Digests of code: what a stage computes, apart from how its text is laid out.
+
+Snakemake does not see that an imported module changed; a digest of the stage's syntax trees in a rule's `params`
+makes it see. Comments, docstrings and layout do not count, and the digest is the same for every Python version.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import induction
+
+_ROOT = Path(induction.__file__).parent
+_PACKAGE = "induction"
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Return 16 hexadecimal digits of the syntax trees of `module` and of all it imports inside this package."""
+    digest = hashlib.sha256()
+    for name in sorted(imported_modules(module)):
+        digest.update(f"{name}\n{_canonical(_tree(name))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def imported_modules(module: str) -> frozenset[str]:
+    """Return `module` and, transitively, the modules of this package that it imports (packages' own files included)."""
+    found: set[str] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in found or _file(name) is None:
+            continue
+        found.add(name)
+        parts = name.split(".")
+        pending.extend(".".join(parts[:depth]) for depth in range(2, len(parts)))
+        for node in ast.walk(_tree(name)):
+            if isinstance(node, ast.Import):
+                pending.extend(alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE)
+            elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == _PACKAGE:
+                pending.append(node.module)
+                pending.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+def _file(module: str) -> Path | None:
+    path = _ROOT.joinpath(*module.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _file(module)
+    if path is None:
+        raise ModuleNotFoundError(module)
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _canonical(node: object) -> str:
+    """Return a syntax tree as text: names and values only, no positions, docstrings or empty fields.
+
+    Python versions differ in which empty fields a node has; leaving all of them out makes the text the same.
+    """
+    if isinstance(node, ast.AST):
+        fields = {name: value for name, value in ast.iter_fields(node) if name not in ("ctx", "kind", "type_comment")}
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            fields["body"] = node.body[_has_docstring(node.body) :]
+        inside = ",".join(f"{name}={_canonical(value)}" for name, value in fields.items() if value not in (None, []))
+        return f"{type(node).__name__}({inside})"
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(item) for item in node)}]"
+    return repr(node)
+
+
+def _has_docstring(body: list[ast.stmt]) -> bool:
+    first = body[0] if body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

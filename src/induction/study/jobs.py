@@ -1,0 +1,199 @@
+"""What rules ask of the study: functions of a job's wildcards. Paths stay in the rules."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from induction.study.digests import code_digest
+from induction.study.steps import every_nth
+from induction.study.study import Model, Study
+
+# Everything that the stage functions of each figure read besides the models it shows.
+_FIGURE_SETTINGS = ("heads", "in_context")
+
+
+class Jobs:
+    """The study as the Snakefile sees it. Methods that take `wildcards` are handed to rules as they are."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    # --- targets ------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self._study.name
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the study's figures."""
+        return list(self._study.config.figures)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all its models."""
+        return list(self._study.models)
+
+    @property
+    def main_corpus(self) -> str:
+        """The corpus whose evaluation set, random indices included, the joint PCA reads."""
+        return next(iter(self._study.models.values())).fields.corpus
+
+    # --- corpora ------------------------------------------------------------------------------------------------
+
+    def corpus_json(self, wildcards: Any) -> str:
+        """Return a corpus's configuration, with the versions of the packages it reads."""
+        corpus = self._study.corpora[wildcards.corpus]
+        content = corpus.model_dump(mode="json")
+        for source in content["sources"]:
+            if source["package"]:
+                source["version"] = source["version"] or _installed(source["package"])
+        return json.dumps(content, sort_keys=True)
+
+    def corpus_files(self, wildcards: Any) -> list[str]:
+        """Return the files that a corpus reads, so that changing one of them makes it anew."""
+        sources = self._study.corpora[wildcards.corpus].sources
+        globs = [source.files for source in sources if source.files]
+        return sorted(str(path) for pattern in globs for path in _glob(pattern) if path.is_file())
+
+    def evaluation_json(self, _wildcards: Any) -> str:
+        """Return how the evaluation set is made."""
+        return self._settings("evaluation")
+
+    def probes_json(self, _wildcards: Any) -> str:
+        """Return how the probes are made."""
+        return self._settings("probes")
+
+    # --- a model's jobs -----------------------------------------------------------------------------------------
+
+    def this_model(self, wildcards: Any) -> str:
+        """Return the name of the job's model, where it is one of the study's."""
+        return self._model(wildcards).name
+
+    def corpus(self, wildcards: Any) -> str:
+        """Return the name of the job's model's corpus."""
+        return self._model(wildcards).fields.corpus
+
+    def previous_block(self, wildcards: Any) -> list[int]:
+        """Return the block that the job's block goes on from; none for the first."""
+        self._study.check_block(wildcards.model, int(wildcards.block))
+        return [int(wildcards.block) - 1] if int(wildcards.block) else []
+
+    def recipe_json(self, wildcards: Any) -> str:
+        """Return the recipe of the job's block."""
+        return json.dumps(self._model(wildcards).recipe(int(wildcards.block)), sort_keys=True)
+
+    def until_step(self, wildcards: Any) -> int:
+        """Return the last step of the job's model.
+
+        A resource of the job, not a parameter: more steps must not train the blocks again that are there.
+        """
+        return self._model(wildcards).steps[-1]
+
+    def blocks(self, wildcards: Any) -> list[int]:
+        """Return all blocks of the job's model."""
+        return list(range(len(self._model(wildcards).blocks)))
+
+    def ablated_json(self, wildcards: Any) -> str:
+        """Return the steps of the job's block whose heads are ablated, how many examples, and which losses."""
+        model = self._model(wildcards)
+        chosen = every_nth(model.steps, self._study.config.ablations.every)
+        steps = [step for step in model.blocks[int(wildcards.block)] if step in chosen]
+        n_examples = self._study.config.ablations.n_examples
+        in_context = self._study.config.in_context.model_dump(mode="json")
+        return json.dumps({"steps": steps, "n_examples": n_examples, "in_context": in_context}, sort_keys=True)
+
+    def head_probes_json(self, _wildcards: Any) -> str:
+        """Return how many real examples heads are scored on, and the period of the repeated tokens."""
+        probes = self._study.config.probes
+        return json.dumps({"n_examples": probes.n_examples, "period": probes.period}, sort_keys=True)
+
+    def curves_json(self, _wildcards: Any) -> str:
+        """Return what curves depend on."""
+        return self._settings("in_context", "bootstrap")
+
+    def phases_json(self, _wildcards: Any) -> str:
+        """Return what phases depend on."""
+        return self._settings("in_context", "bootstrap", "phases")
+
+    def attributions_json(self, _wildcards: Any) -> str:
+        """Return what attributions depend on."""
+        return self._settings("bootstrap")
+
+    # --- figures ------------------------------------------------------------------------------------------------
+
+    def figure_models(self, wildcards: Any) -> list[str]:
+        """Return the models that the job's figure shows."""
+        return [model.name for model in self._shown(wildcards.figure)]
+
+    def figure_block_models(self, wildcards: Any) -> list[str]:
+        """Return the model of every block that the job's figure shows, to be zipped with `figure_blocks`."""
+        return [model.name for model in self._shown(wildcards.figure) for _ in model.blocks]
+
+    def figure_blocks(self, wildcards: Any) -> list[int]:
+        """Return every block that the job's figure shows, to be zipped with `figure_block_models`."""
+        return [block for model in self._shown(wildcards.figure) for block in range(len(model.blocks))]
+
+    @property
+    def pca_parts(self) -> dict[str, list[Any]]:
+        """The blocks of the joint PCA, to be zipped: those of the models that its figure shows, or else of all."""
+        shown = self._shown("pca") if "pca" in self.figures else list(self._study.models.values())
+        pairs = [(model.name, block) for model in shown for block in range(len(model.blocks))]
+        return {"model": [name for name, _ in pairs], "block": [block for _, block in pairs]}
+
+    def figure_models_json(self, wildcards: Any) -> str:
+        """Return what a figure says of the models it shows."""
+        told = [
+            {
+                "name": model.name,
+                "family": model.family,
+                "label": model.label,
+                "n_layers": model.fields.n_layers,
+                "seed": model.fields.seed,
+                "smeared_keys": model.fields.smeared_keys,
+                "d_mlp": model.fields.d_mlp,
+            }
+            for model in self._shown(wildcards.figure)
+        ]
+        return json.dumps(told, sort_keys=True)
+
+    def figure_json(self, _wildcards: Any) -> str:
+        """Return what figures depend on besides tables."""
+        return self._settings(*_FIGURE_SETTINGS)
+
+    # --- code ---------------------------------------------------------------------------------------------------
+
+    def code_digest(self, module: str) -> str:
+        """Return the digest of a stage's code; see `induction.study.digests`."""
+        return code_digest(module)
+
+    def figure_code(self, wildcards: Any) -> str:
+        """Return the digest of the job's figure's code."""
+        return code_digest(f"induction.figures.{wildcards.figure}")
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _model(self, wildcards: Any) -> Model:
+        return self._study.model(wildcards.model)
+
+    def _shown(self, figure: str) -> list[Model]:
+        return self._study.models_of(figure)
+
+    def _settings(self, *parts: str) -> str:
+        return self._study.settings_json(*parts)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None  # The corpus stage says how to install it.
+
+
+def _glob(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    return (
+        list(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if path.anchor else list(Path().glob(pattern))
+    )

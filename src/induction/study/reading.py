@@ -1,0 +1,77 @@
+"""Read the configuration; tell a mistake by file, key, value and what is permitted."""
+
+import types
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from induction.errors import InductionError, nearest
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of the configuration.
+
+    Raises:
+        InductionError: the file is missing or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InductionError(
+            f"{path}: no such file. The configuration is read from the folder {path.parent}/"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InductionError(f"{path}: not YAML: {error}") from error
+
+
+def validate(content: Any, model: type[ModelT], where: str) -> ModelT:
+    """Return `content` as a `model`.
+
+    Raises:
+        InductionError: naming `where`, the key's path, the value and what is permitted, one line a mistake.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InductionError("\n".join(_told(entry, model, where) for entry in error.errors())) from None
+
+
+def _told(entry: Any, model: type[BaseModel], where: str) -> str:
+    location = entry["loc"]
+    path = ".".join(str(part) for part in location) or "the file"
+    if entry["type"] == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        fields = list(owner.model_fields) if owner else []
+        what = "Fields that can be swept" if owner and owner.__name__ == "Sweep" else "Permitted"
+        return f"{where}: {path}: unknown field. {what}: {', '.join(fields)}.{nearest(str(location[-1]), fields)}"
+    if entry["type"] == "missing":
+        return f"{where}: {path}: this field is required."
+    message = entry["msg"].removeprefix("Value error, ")
+    value = "" if entry["type"] == "value_error" else f" (is: {entry['input']!r})"
+    hint = ""
+    if entry["type"] == "literal_error":
+        hint = nearest(str(entry["input"]), entry["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+    return f"{where}: {path}: {message}{value}.{hint}"
+
+
+def _model_at(kind: Any, location: tuple[Any, ...]) -> type[BaseModel] | None:
+    """Follow a pydantic error's location through the types, to the model whose field is wrong."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, types.UnionType):
+        found = (_model_at(option, location) for option in get_args(kind) if option is not type(None))
+        return next((option for option in found if option), None)
+    if get_origin(kind) is dict:
+        return _model_at(get_args(kind)[1], location[1:])
+    if get_origin(kind) is tuple:
+        return _model_at(get_args(kind)[0], location[1:])
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not location:
+            return kind
+        field = kind.model_fields.get(str(location[0]))
+        return _model_at(field.annotation, location[1:]) if field else None
+    return None

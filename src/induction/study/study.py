@@ -1,0 +1,218 @@
+"""The resolved study: every model with its name, steps and blocks, and what each job of it depends on.
+
+The Snakefile asks this object and nothing else, so a dry run imports neither torch nor a stage.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from induction.errors import InductionError, nearest
+from induction.study.config import (
+    Architecture,
+    ConfigFile,
+    Corpus,
+    Family,
+    FigureModels,
+    ModelFields,
+    ModelsFile,
+    StudyConfig,
+)
+from induction.study.reading import read_yaml, validate
+from induction.study.steps import blocks, snapshot_steps
+
+TRAINING_VERSION = 1
+"""Raised by hand when training is changed on purpose so that its numbers change; every model is then trained anew."""
+
+CONFIG_FILE = Path("config/config.yaml")
+MODELS_FILE = Path("config/models.yaml")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a study: an architecture, a recipe and a seed."""
+
+    name: str
+    family: str
+    label: str
+    fields: ModelFields
+    vocab_size: int
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture, with its vocabulary."""
+        return self.fields.architecture(self.vocab_size)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The snapshots' steps, ascending, 0 and the last included."""
+        return snapshot_steps(self.fields.snapshots, self.fields.n_steps)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The snapshots' steps, in blocks."""
+        return blocks(self.steps, self.fields.block_snapshots)
+
+    def tokens_at(self, step: int) -> int:
+        """Training tokens seen after `step` steps."""
+        return step * self.fields.batch_size * self.fields.n_ctx
+
+    def recipe(self, block: int) -> dict[str, Any]:
+        """Return all that can affect the weights of one block; more steps leave the recipes of earlier blocks alone."""
+        settings = self.fields.model_dump(mode="json", exclude={"n_steps", "snapshots", "block_snapshots"})
+        for name in (*Architecture.model_fields, "epochs"):
+            settings.pop(name, None)
+        return {
+            "training_version": TRAINING_VERSION,
+            "architecture": self.architecture.model_dump(mode="json"),
+            "settings": settings,
+            "start": self.blocks[block - 1][-1] if block else 0,
+            "steps": list(self.blocks[block]),
+        }
+
+
+class Study:
+    """All models of one study and what their jobs need to know; made by `load_study`."""
+
+    def __init__(self, name: str, config: StudyConfig, models_file: ModelsFile) -> None:
+        self.name = name
+        self.config = config
+        self.corpora: dict[str, Corpus] = models_file.corpora
+        self.families: dict[str, Family] = {family: models_file.families[family] for family in config.families}
+        self.models: dict[str, Model] = {}
+        for family_name, family in self.families.items():
+            for model in self._members(family_name, family):
+                if model.name in self.models:
+                    raise InductionError(
+                        f"{MODELS_FILE}: families.{family_name}.name: two models are called {model.name}. "
+                        f"Put every swept field into the name: {_swept_fields(family)}"
+                    )
+                self.models[model.name] = model
+
+    def _members(self, family_name: str, family: Family) -> list[Model]:
+        where = f"families.{family_name}"
+        swept = family.sweep.model_dump(exclude_none=True)  # type: ignore[attr-defined]
+        base = family.base.model_dump(exclude_unset=True)  # type: ignore[attr-defined]
+        members = []
+        for values in product(*swept.values()):
+            chosen = dict(zip(swept, values, strict=True))
+            fields = validate({**base, **chosen}, ModelFields, f"{MODELS_FILE}: {where} with {_spelled(chosen)}")
+            if fields.corpus not in self.corpora:
+                raise InductionError(
+                    f"{MODELS_FILE}: {where}.base.corpus: no corpus is called {fields.corpus}. "
+                    f"Permitted: {', '.join(self.corpora)}.{nearest(fields.corpus, self.corpora)}"
+                )
+            self._check_context(where, fields)
+            template = {"family": family_name, "label": family.label, **fields.model_dump()}
+            try:
+                name = family.name.format(**template)
+            except (KeyError, IndexError, ValueError) as error:
+                raise InductionError(
+                    f"{MODELS_FILE}: {where}.name: {family.name!r} cannot be filled in ({error}). "
+                    f"Permitted in braces: family, {', '.join(ModelFields.model_fields)}"
+                ) from None
+            vocab_size = self.corpora[fields.corpus].vocab_size
+            members.append(Model(name, family_name, family.label, fields, vocab_size))
+        return members
+
+    def _check_context(self, where: str, fields: ModelFields) -> None:
+        probes = self.config.probes
+        asked = {
+            "evaluation.n_tokens": self.config.evaluation.n_tokens,
+            "probes.period x probes.n_repeats + 1": probes.period * probes.n_repeats + 1,
+        }
+        for name, n_tokens in asked.items():
+            if n_tokens > fields.n_ctx:
+                raise InductionError(
+                    f"{MODELS_FILE}: {where}: n_ctx {fields.n_ctx} is shorter than the {n_tokens} tokens of "
+                    f"{name} ({CONFIG_FILE}: studies.{self.name})"
+                )
+
+    # --- what rules ask -----------------------------------------------------------------------------------------
+
+    def model(self, name: str) -> Model:
+        """Return a model by name.
+
+        Raises:
+            InductionError: the study has no such model.
+        """
+        if name not in self.models:
+            raise InductionError(
+                f"no model of study {self.name} is called {name}. Permitted: {', '.join(self.models)}."
+                f"{nearest(name, self.models)}"
+            )
+        return self.models[name]
+
+    def models_of(self, figure: str) -> list[Model]:
+        """Return the models that a figure shows.
+
+        Raises:
+            InductionError: the study does not draw this figure.
+        """
+        figures: dict[Any, FigureModels] = dict(self.config.figures)
+        if figure not in figures:
+            raise InductionError(
+                f"{CONFIG_FILE}: studies.{self.name}.figures: study {self.name} draws no figure {figure}. "
+                f"Permitted: {', '.join(figures)}.{nearest(figure, figures)}"
+            )
+        return [model for model in self.models.values() if model.family in figures[figure].families]
+
+    def check_block(self, model: str, block: int) -> None:
+        """See that a model has a block.
+
+        Raises:
+            InductionError: it has not so many.
+        """
+        n_blocks = len(self.model(model).blocks)
+        if block >= n_blocks:
+            raise InductionError(f"model {model} has blocks 0 to {n_blocks - 1}, none numbered {block}")
+
+    def settings_json(self, *parts: str) -> str:
+        """Return the named parts of the study's configuration as one line of JSON."""
+        content = self.config.model_dump(mode="json", include=set(parts))
+        return json.dumps(content, sort_keys=True)
+
+
+def load_study(folder: Path = Path(), study: str | None = None) -> Study:
+    """Read and resolve a study from `config/config.yaml` and `config/models.yaml` of `folder`.
+
+    Args:
+        folder: the folder that holds config/.
+        study: name of the study; default: what config.yaml says.
+
+    Raises:
+        InductionError: a mistake in the files, told by file, key, value and what is permitted.
+    """
+    config = validate(read_yaml(folder / CONFIG_FILE), ConfigFile, str(CONFIG_FILE))
+    models_file = validate(read_yaml(folder / MODELS_FILE), ModelsFile, str(MODELS_FILE))
+    name = study or config.study
+    if name not in config.studies:
+        raise InductionError(
+            f"{CONFIG_FILE}: study: no study is called {name}. Permitted: {', '.join(config.studies)}."
+            f"{nearest(name, config.studies)}"
+        )
+    chosen = config.studies[name]
+    _check_families(f"studies.{name}.families", chosen.families, models_file.families)
+    for figure, shown in chosen.figures.items():
+        _check_families(f"studies.{name}.figures.{figure}.families", shown.families, chosen.families)
+    return Study(name, chosen, models_file)
+
+
+def _check_families(where: str, asked: tuple[str, ...], permitted: Any) -> None:
+    for family in asked:
+        if family not in permitted:
+            raise InductionError(
+                f"{CONFIG_FILE}: {where}: no family is called {family}. Permitted: {', '.join(permitted)}."
+                f"{nearest(family, permitted)}"
+            )
+
+
+def _swept_fields(family: Family) -> str:
+    return ", ".join(family.sweep.model_dump(exclude_none=True)) or "none is swept"  # type: ignore[attr-defined]
+
+
+def _spelled(chosen: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in chosen.items()) or "no sweep"

@@ -1,0 +1,1 @@
+"""Training, in blocks that a killed job resumes to the same result as if it had never stopped."""

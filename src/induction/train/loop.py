@@ -1,0 +1,212 @@
+"""Train one block of a model: from the state of the block before to this block's snapshots, manifest and table."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from induction.errors import InductionError
+from induction.files import fingerprint, sha256_file, write_json
+from induction.models.snapshots import write_tensors
+from induction.study.config import Architecture
+from induction.tables.schemas import TRAINING
+from induction.train.engine import Engine
+from induction.train.order import DataOrder
+from induction.train.plain import PlainEngine
+from induction.train.states import Progress, States
+
+_PLAIN_LINE_SECONDS = 15.0
+
+
+class Tokens(Protocol):
+    """Training tokens in the order of the shards; `induction.corpus` has one."""
+
+    @property
+    def n_train_tokens(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies them."""
+        ...
+
+    def read(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return tokens `start` to `stop`, [token]."""
+        ...
+
+
+def train(
+    recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *, until_step: int | None = None
+) -> None:
+    """Train a block, or finish it where a killed job left off.
+
+    Args:
+        recipe: the block's recipe (`Model.recipe` of the study).
+        tokens: the corpus.
+        manifest: `block-B.json` to write, last of all; snapshots and states lie beside it.
+        table: the part of the table `training` to write.
+        until_step: the last step of the whole training, to see beforehand that the corpus is long enough.
+
+    Raises:
+        InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
+        SystemExit: after SIGTERM, with the state saved.
+    """
+    architecture = Architecture.model_validate(recipe["architecture"])
+    settings = recipe["settings"]
+    last = recipe["steps"][-1]
+    order = _order(settings, architecture, tokens, max(last, until_step or 0))
+    identity = fingerprint(
+        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
+    )
+    states = States(manifest.parent, identity)
+    engine: Engine = PlainEngine(architecture, settings, "cuda" if torch.cuda.is_available() else "cpu")
+    progress = Progress(0, recipe["start"])
+    if resumed := states.latest(recipe["start"], last):
+        progress, state = resumed
+        engine.load_state(state)
+    tokens_a_step = settings["batch_size"] * architecture.n_ctx
+
+    with _stop_asked() as stop, _Reporter(manifest.stem, progress.step, last) as reporter:
+        while True:
+            written = {entry["step"] for entry in progress.snapshots}
+            if progress.step in set(recipe["steps"]) - written:
+                about = {"architecture": recipe["architecture"], "step": progress.step, "identity": identity}
+                file = Path("snapshots") / f"step-{progress.step:08d}.safetensors"
+                write_tensors(manifest.parent / file, engine.weights(), about)
+                progress.snapshots.append(
+                    {
+                        "step": progress.step,
+                        "tokens": progress.step * tokens_a_step,
+                        "file": file.as_posix(),
+                        "sha256": sha256_file(manifest.parent / file),
+                    }
+                )
+                states.save(progress, engine.state())
+                states.forget(recipe["start"], last, keep=[progress.step])
+            if progress.step == last:
+                break
+            if stop.asked:
+                states.save(progress, engine.state())
+                raise SystemExit(128 + signal.SIGTERM)
+            _step(engine, progress, settings, order, tokens, architecture.n_ctx, reporter)
+
+    with TRAINING.writer(table, recipe=identity, corpus=tokens.fingerprint) as rows:
+        if progress.rows:
+            rows.append({name: [row[name] for row in progress.rows] for name in progress.rows[0]})
+    write_json(
+        manifest,
+        {
+            "architecture": recipe["architecture"],
+            "recipe": fingerprint(recipe),
+            "identity": identity,
+            "corpus": tokens.fingerprint,
+            "snapshots": progress.snapshots,
+        },
+    )
+
+
+def _step(
+    engine: Engine,
+    progress: Progress,
+    settings: dict[str, Any],
+    order: DataOrder,
+    tokens: Tokens,
+    n_ctx: int,
+    reporter: "_Reporter",
+) -> None:
+    began = time.perf_counter()
+    batch_BT = torch.from_numpy(_sequences(tokens, order.sequences_at(progress.step), n_ctx))
+    rate = min(1.0, (progress.step + 1) / max(1, settings["warmup_steps"]))
+    result = engine.step(batch_BT, rate)
+    if not np.isfinite(result.loss):
+        raise InductionError(
+            f"training diverged: the loss of step {progress.step} is {result.loss}. "
+            f"Lower learning_rate ({settings['learning_rate']}) or muon_learning_rate, or raise warmup_steps."
+        )
+    n_tokens = settings["batch_size"] * n_ctx
+    speed = n_tokens / (time.perf_counter() - began)
+    if progress.step >= progress.block_start:
+        progress.rows.append(
+            {
+                "step": progress.step,
+                "tokens": progress.step * n_tokens,
+                "loss": result.loss,
+                "gradient_norm": result.gradient_norm,
+                "learning_rate": settings["learning_rate"] * rate,
+                "tokens_per_second": speed,
+            }
+        )
+    progress.step += 1
+    reporter.show(progress.step, result.loss, speed)
+
+
+def _order(settings: dict[str, Any], architecture: Architecture, tokens: Tokens, n_steps: int) -> DataOrder:
+    """Return the order of the data; see beforehand that nothing is read more often than `epochs` allows."""
+    n_sequences = (tokens.n_train_tokens - 1) // architecture.n_ctx
+    asked = n_steps * settings["batch_size"]
+    if asked > settings["epochs"] * n_sequences:
+        raise InductionError(
+            f"corpus {settings['corpus']} holds {tokens.n_train_tokens:,} training tokens, "
+            f"{n_sequences:,} sequences of {architecture.n_ctx}; "
+            f"n_steps {n_steps:,} x batch_size {settings['batch_size']} asks for {asked:,}. "
+            f"Lower n_steps to {int(settings['epochs'] * n_sequences) // settings['batch_size']:,}, "
+            f"bring more text, or raise epochs (is: {settings['epochs']:g}) to let tokens repeat."
+        )
+    return DataOrder(n_sequences, settings["batch_size"], settings["seed"])
+
+
+def _sequences(tokens: Tokens, sequences: NDArray[np.int64], n_ctx: int) -> NDArray[np.int64]:
+    """Return n_ctx tokens each and the one after them, [batch, n_ctx + 1]."""
+    return np.stack([tokens.read(int(i) * n_ctx, (int(i) + 1) * n_ctx + 1) for i in sequences])
+
+
+class _Stop:
+    asked = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+@contextmanager
+def _stop_asked() -> Iterator[_Stop]:
+    """While inside, SIGTERM asks to stop after the step at hand."""
+    stop = _Stop()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Reporter:
+    """A progress bar in a terminal; elsewhere a line now and then."""
+
+    def __init__(self, name: str, first: int, last: int) -> None:
+        self._name, self._last = name, last
+        self._bar = tqdm(total=last, initial=first, desc=name, unit="step", disable=not sys.stderr.isatty())
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> "_Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, step: int, loss: float, speed: float) -> None:
+        """Say where training is: `loss` in nats, `speed` in tokens a second."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            self._bar.update(1)
+        elif step == self._last or time.monotonic() - self._spoke > _PLAIN_LINE_SECONDS:
+            print(f"{self._name}: step {step}/{self._last}, loss {loss:.3f}, {speed:,.0f} tokens/s", file=sys.stderr)
+            self._spoke = time.monotonic()

@@ -1,0 +1,53 @@
+rule corpus:
+    input:
+        study.corpus_files,
+    output:
+        "results/corpora/{corpus}/manifest.json",
+    log:
+        "results/logs/corpus/{corpus}.log",
+    benchmark:
+        "results/logs/corpus/{corpus}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 2
+    params:
+        corpus=study.corpus_json,
+        code=study.code_digest("induction.corpus.build"),
+    shell:
+        "induction corpus {wildcards.corpus:q} --config {params.corpus:q} --out {output:q} 2> {log:q}"
+
+
+rule evaluation:
+    input:
+        "results/corpora/{corpus}/manifest.json",
+    output:
+        "results/corpora/{corpus}/evaluation.safetensors",
+    log:
+        "results/logs/evaluation/{corpus}.log",
+    benchmark:
+        "results/logs/evaluation/{corpus}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.evaluation_json,
+        code=study.code_digest("induction.corpus.evaluation"),
+    shell:
+        "induction evaluation {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule probes:
+    input:
+        "results/corpora/{corpus}/manifest.json",
+    output:
+        "results/corpora/{corpus}/probes.safetensors",
+    log:
+        "results/logs/probes/{corpus}.log",
+    benchmark:
+        "results/logs/probes/{corpus}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.probes_json,
+        code=study.code_digest("induction.corpus.probes"),
+    shell:
+        "induction probes {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"

@@ -1,0 +1,115 @@
+# One rule a figure: what it reads, what it is called in the report. All else they share.
+rule phase_change_figure:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/phase_change.rst",
+            category="Phase change",
+        ),
+    log:
+        "results/logs/figures/{figure}.log",
+    benchmark:
+        "results/logs/figures/{figure}.tsv"
+    wildcard_constraints:
+        figure="phase_change",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        models=study.figure_models_json,
+        settings=study.figure_json,
+        code=study.figure_code,
+    shell:
+        "induction figure {wildcards.figure} {input:q} --models {params.models:q} --settings {params.settings:q}"
+        " --out results/figures 2> {log:q}"
+
+
+use rule phase_change_figure as smeared_keys_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/smeared_keys.rst",
+            category="Smeared keys",
+        ),
+    wildcard_constraints:
+        figure="smeared_keys",
+
+
+use rule phase_change_figure as ablations_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/ablations/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/attributions/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/ablations.rst",
+            category="Ablations",
+        ),
+    wildcard_constraints:
+        figure="ablations",
+
+
+use rule phase_change_figure as pca_figure with:
+    input:
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        "results/tables/pca.parquet",
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/pca.rst",
+            category="PCA",
+        ),
+    wildcard_constraints:
+        figure="pca",

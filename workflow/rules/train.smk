@@ -1,0 +1,28 @@
+# A block of consecutive snapshots. What can change its weights is in `recipe`, which holds a training version raised by
+# hand: no edit of code trains anything again by accident. Snapshots and states are not declared, so that a killed job
+# finds them and goes on.
+rule train:
+    input:
+        corpus=expand("results/corpora/{corpus}/manifest.json", corpus=study.corpus),
+        previous=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.previous_block,
+        ),
+    output:
+        manifest="results/models/{model}/block-{block}.json",
+        table="results/tables/training/model={model}/block-{block}.parquet",
+    log:
+        "results/logs/train/{model}-{block}.log",
+    benchmark:
+        "results/logs/train/{model}-{block}.tsv"
+    priority: 1
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        until_step=study.until_step,
+    params:
+        recipe=study.recipe_json,
+    shell:
+        "induction train {input.corpus:q} --recipe {params.recipe:q} --until-step {resources.until_step}"
+        " --out {output.manifest:q} --table {output.table:q} 2> {log:q}"
