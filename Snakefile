@@ -4,7 +4,8 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from induction.errors import InductionError
-from induction.study import Jobs, load_study
+from induction.study.jobs import Jobs
+from induction.study.study import load_study
 
 min_version("9.5")
 

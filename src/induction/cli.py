@@ -38,7 +38,7 @@ class Stage(NamedTuple):
 
 def _corpus(args: Arguments) -> None:
     from induction.corpus.build import corpus
-    from induction.study.config import Corpus
+    from induction.study.corpora import Corpus
     from induction.study.reading import validate
 
     corpus(validate(args.config, Corpus, f"corpora.{args.name}"), args.name, args.out.parent)
@@ -46,14 +46,14 @@ def _corpus(args: Arguments) -> None:
 
 def _evaluation(args: Arguments) -> None:
     from induction.corpus.evaluation import evaluation
-    from induction.study.config import Evaluation
+    from induction.study.evaluation import Evaluation
 
     evaluation(args.corpus.parent, Evaluation(**args.settings["evaluation"]), args.out)
 
 
 def _probes(args: Arguments) -> None:
     from induction.corpus.probes import probes
-    from induction.study.config import Probes
+    from induction.study.evaluation import Probes
 
     probes(args.corpus.parent, Probes(**args.settings["probes"]), args.out)
 
@@ -64,7 +64,7 @@ def _train(args: Arguments) -> None:
     from induction.train.loop import train
 
     prepare_cpu()
-    train(args.recipe, open_corpus(args.corpus.parent), args.out, args.table, until_step=args.until_step)
+    train(args.recipe, open_corpus(args.corpus.parent), args.out, args.table, tokens_needed=args.tokens_needed)
 
 
 def _losses(args: Arguments) -> None:
@@ -81,7 +81,7 @@ def _heads(args: Arguments) -> None:
     from induction.measure.heads import HeadProbes, heads
 
     examples, drawn = read_evaluation(args.evaluation), read_probes(args.probes)
-    text = examples.tokens[: args.settings["n_examples"]]
+    text = examples.tokens[: args.settings["n_examples"], :-1]
     probes = HeadProbes(drawn.repeated, args.settings["period"], drawn.distinct, text)
     heads(args.block, probes, args.out, **_measuring(args, examples.fingerprint))
 
@@ -89,7 +89,7 @@ def _heads(args: Arguments) -> None:
 def _ablations(args: Arguments) -> None:
     from induction.corpus.evaluation import read_evaluation
     from induction.measure.ablations import Asked, ablations
-    from induction.study.config import InContext
+    from induction.study.evaluation import InContext
 
     examples = read_evaluation(args.evaluation)
     n_examples = args.settings["n_examples"]
@@ -119,7 +119,7 @@ def _measuring(args: Arguments, evaluation: str) -> dict[str, Any]:
 
 def _curves(args: Arguments) -> None:
     from induction.analyse.curves import curves
-    from induction.study.config import Bootstrap, InContext
+    from induction.study.evaluation import Bootstrap, InContext
 
     settings = args.settings
     in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
@@ -128,7 +128,7 @@ def _curves(args: Arguments) -> None:
 
 def _phases(args: Arguments) -> None:
     from induction.analyse.phases import phases
-    from induction.study.config import Bootstrap, InContext, Phases
+    from induction.study.evaluation import Bootstrap, InContext, Phases
 
     settings = args.settings
     in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
@@ -138,7 +138,7 @@ def _phases(args: Arguments) -> None:
 
 def _attributions(args: Arguments) -> None:
     from induction.analyse.attributions import attributions
-    from induction.study.config import Bootstrap
+    from induction.study.evaluation import Bootstrap
 
     bootstrap = Bootstrap(**args.settings["bootstrap"])
     attributions(args.ablations, args.losses, args.phases, args.evaluation, bootstrap, args.out)
@@ -157,9 +157,12 @@ def _figure(args: Arguments) -> None:
 
 
 def _check(args: Arguments) -> None:
-    from induction.analyse.check import check_demo
+    from induction.analyse.check import as_markdown, check
+    from induction.study.study import load_study
 
-    if not check_demo(args.results):
+    requirements = check(list(load_study().models.values()), args.tables)
+    print(as_markdown(requirements))
+    if not all(requirement.met for requirement in requirements):
         sys.exit(1)
 
 
@@ -223,7 +226,7 @@ STAGES = {
         (
             _MANIFEST,
             Option("--recipe", "JSON: the block's recipe", _json),
-            Option("--until-step", "last step of the whole training, checked against the corpus", int, required=False),
+            Option("--tokens-needed", "training tokens that the corpus must hold", int),
             _out("results/models/MODEL/block-B.json"),
             Option("--table", "part of the table training to write", Path),
         ),
@@ -316,7 +319,7 @@ STAGES = {
     "check": Stage(
         "Hold the results of the demo against what they must show; exit with 1 where one falls short.",
         "In: the tables of the demo. Out: a line for each requirement.",
-        (Option("--results", "folder of the results", Path, default=Path("results"), required=False),),
+        (Option("--tables", "folder of the tables", Path, default=Path("results/tables"), required=False),),
         _check,
     ),
     "schema": Stage(

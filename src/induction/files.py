@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path.parent)):
             raise InductionError(
                 f"{path}: the disk is full; nothing was kept of this file. Free some space and run again."
             ) from error
@@ -38,6 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell a full disk where a library (numpy) raises without the system's error number."""
+    return shutil.disk_usage(folder).free < _READ_BYTES
 
 
 def write_json(path: Path, content: Any) -> None:

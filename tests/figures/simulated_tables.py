@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from induction.study.config import Heads, InContext
-from induction.tables.schemas import ABLATIONS, ATTRIBUTIONS, CURVES, HEADS, PCA, PHASES
+from induction.study.evaluation import Heads, InContext
+from induction.tables.ablations import ABLATIONS
+from induction.tables.attributions import ATTRIBUTIONS
+from induction.tables.curves import CURVES
+from induction.tables.heads import HEADS
+from induction.tables.pca import PCA
+from induction.tables.phases import PHASES
 
 STEPS = np.array(sorted({*range(0, 3961, 120), *range(1320, 2881, 60)}))
 TOKENS_A_STEP = 2048
@@ -72,7 +77,7 @@ def write_tables(folder: Path, models=DEMO, steps=STEPS) -> list[Path]:
             name = "block-0" if table in (HEADS, ABLATIONS) else "part"
             path = tables / table.name / f"model={model.name}" / f"{name}.parquet"
             with table.writer(path) as writer:
-                if rows:
+                if rows and len(steps):
                     writer.append(rows)
             paths.append(path)
         trajectories.append(_pca(model, steps, rise, rng))
@@ -110,7 +115,7 @@ def _curves(model: Planted, steps, rise, rng):
 
 
 def _each_head(model: Planted, steps):
-    """The columns that name a head in a snapshot, and the place of the induction and the previous-token head."""
+    """Return the columns that name a head in a snapshot, and where the planted heads are."""
     step, layer, head = (
         grid.ravel() for grid in np.meshgrid(steps, np.arange(model.n_layers), np.arange(N_HEADS), indexing="ij")
     )
@@ -141,13 +146,14 @@ def _heads(model: Planted, steps, rise, rng):
 def _phases(model: Planted):
     window = model.window
     start, end = window or (None, None)
-    tokens = {"start_tokens": start, "midpoint_tokens": window and sum(window) / 2, "end_tokens": end}
+    edges = {"start_tokens": start, "midpoint_tokens": window and sum(window) / 2, "end_tokens": end}
     columns = {"signal": ["icl"], "found": [window is not None], "support": [1.0], "reason": ["planted"]}
-    for name, value in tokens.items():
+    for name, value in edges.items():
         columns |= {name: [value], f"{name}_low": [value and value * 0.97], f"{name}_high": [value and value * 1.03]}
     steps = None
     if window:
-        steps = (STEPS[STEPS * TOKENS_A_STEP <= start].max(), STEPS[STEPS * TOKENS_A_STEP >= end].min())
+        tokens = STEPS * TOKENS_A_STEP
+        steps = (STEPS[tokens <= start].max(), STEPS[tokens >= end].min())
     return columns | {
         "start_step": [steps and steps[0]],
         "end_step": [steps and steps[1]],
@@ -157,7 +163,8 @@ def _phases(model: Planted):
 
 def _ablated(steps):
     """Every fourth snapshot and the last: the ones that heads are ablated in."""
-    return np.array([*range(0, len(steps), 4), *([len(steps) - 1] if (len(steps) - 1) % 4 else [])])
+    every = np.arange(len(steps))
+    return np.union1d(every[::4], every[-1:])
 
 
 def _ablations(model: Planted, steps, rise, rng):
@@ -168,7 +175,9 @@ def _ablations(model: Planted, steps, rise, rng):
     for mode, of_previous in (("pattern-preserving", -0.04), ("full", 0.28)):
         change = rise * (0.31 * is_induction + of_previous * is_previous) + rng.normal(-0.01, 0.008, len(rise))
         parts.append({**key, "mode": np.full(len(rise), mode), "icl_change": change})
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    intact = {"layer": [None], "head": [None], "mode": ["intact"], "icl_change": [0.0]}
+    parts += [{"step": [step], "tokens": [step * TOKENS_A_STEP], **intact} for step in steps[taken]]
+    columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
     n_rows = len(columns["step"])
     return columns | {
         "loss": 2.5,

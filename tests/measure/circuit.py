@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from induction.models.transformer import Transformer
-from induction.study.config import Architecture
+from induction.study.architecture import Architecture
 
 N_TOKENS = 48
 _N_FREQUENCIES = N_TOKENS // 2

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from measure.circuit import N_TOKENS, induction_circuit
 
 from induction.measure.ablations import ablated_losses
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
+from measure.circuit import N_TOKENS, induction_circuit
 
 PERIOD, REPEATS, SEQUENCES = 25, 4, 12
 

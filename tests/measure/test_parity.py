@@ -10,7 +10,7 @@ from induction.measure.ablations import ablated_losses
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
 from induction.models.transformer import Transformer
-from induction.study.config import Architecture
+from induction.study.architecture import Architecture
 
 V, T = 50, 24
 TOLERANCE = 1e-5
@@ -18,7 +18,9 @@ POSITIONS = {"infused": "shortformer", "rotary": "rotary", "learned": "standard"
 
 
 def architecture(**fields):
-    return Architecture(**{"n_layers": 2, "d_model": 32, "n_heads": 4, "d_head": 8, "n_ctx": T, "vocab_size": V, **fields})
+    return Architecture(
+        **{"n_layers": 2, "d_model": 32, "n_heads": 4, "d_head": 8, "n_ctx": T, "vocab_size": V, **fields}
+    )
 
 
 def random_model(seed, **fields):

@@ -20,9 +20,9 @@ rule train:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        until_step=study.until_step,
+        tokens_needed=study.tokens_needed,
     params:
         recipe=study.recipe_json,
     shell:
-        "induction train {input.corpus:q} --recipe {params.recipe:q} --until-step {resources.until_step}"
+        "induction train {input.corpus:q} --recipe {params.recipe:q} --tokens-needed {resources.tokens_needed}"
         " --out {output.manifest:q} --table {output.table:q} 2> {log:q}"

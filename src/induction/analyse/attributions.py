@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from induction.analyse.resampling import resample_weights, standard_error
 from induction.analyse.signals import random_index_losses, read_random_index
 from induction.errors import InductionError
-from induction.study.config import Bootstrap
-from induction.tables.schemas import ABLATIONS, ATTRIBUTIONS, PHASES
+from induction.study.evaluation import Bootstrap
+from induction.tables.ablations import ABLATIONS
+from induction.tables.attributions import ATTRIBUTIONS
+from induction.tables.phases import PHASES
 
 Floats = NDArray[np.float64]
 

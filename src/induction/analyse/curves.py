@@ -7,8 +7,8 @@ import polars as pl
 
 from induction.analyse.resampling import interval, resample_weights
 from induction.analyse.signals import read_heads, read_random_index, signals
-from induction.study.config import Bootstrap, InContext
-from induction.tables.schemas import CURVES
+from induction.study.evaluation import Bootstrap, InContext
+from induction.tables.curves import CURVES
 
 
 def curves(

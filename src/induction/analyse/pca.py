@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA as PrincipalComponents
+from sklearn import decomposition
 
 from induction.analyse.signals import random_index_losses, read_random_index
 from induction.errors import InductionError
-from induction.tables.schemas import PCA
+from induction.tables.pca import PCA
 from induction.tables.table import model_of
 
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ def shared_components(losses_SE: Sequence[Floats]) -> tuple[list[Floats], Floats
     stacked = np.concatenate(losses_SE)
     if min(stacked.shape) < 2:
         raise InductionError(f"table losses: two components need two snapshots and two examples, not {stacked.shape}")
-    components = PrincipalComponents(n_components=2, svd_solver="full")
+    components = decomposition.PCA(n_components=2, svd_solver="full")
     ends = np.cumsum([len(model_SE) for model_SE in losses_SE])[:-1]
     coordinates = np.split(components.fit_transform(stacked), ends)
     training = np.mean([points[-1] - points[0] for points in coordinates], axis=0)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from induction.errors import InductionError
-from induction.study.config import InContext
-from induction.tables.schemas import HEADS, LOSSES
+from induction.study.evaluation import InContext
+from induction.tables.heads import HEADS
+from induction.tables.losses import LOSSES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,7 +73,7 @@ def signals(parts: Sequence[Path], random_index_E: Ints, in_context: InContext) 
         return {
             "loss": _at(losses_RI, random_index_E[example_R]),
             "mean_loss": losses_RI.mean(axis=1, dtype=np.float64),
-            "icl_score": losses_RI[:, in_context.late - 1] - losses_RI[:, in_context.early - 1],
+            "icl_score": _mean_over(losses_RI, (in_context.late,) * 2) - _mean_over(losses_RI, (in_context.early,) * 2),
             "icl_windowed": late - early,
         }
 
@@ -147,6 +148,11 @@ def _check_whole(rows: pl.DataFrame, steps_S: Ints, n_examples: int, parts: Sequ
 
 def _at(losses_RI: Floats, index_R: Ints) -> Floats:
     """Return each row's loss at its own 1-based token index, [R]."""
+    if len(index_R) and not 1 <= index_R.min() <= index_R.max() <= losses_RI.shape[1]:
+        raise InductionError(
+            f"random_index: tokens {index_R.min()} to {index_R.max()} are asked of losses of {losses_RI.shape[1]} "
+            "tokens. The evaluation set and the losses are not of one study: make the losses again."
+        )
     return losses_RI[np.arange(len(losses_RI)), index_R - 1].astype(np.float64)
 
 

@@ -27,8 +27,8 @@ from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
 from induction.files import fingerprint, replacing, sha256_file
-from induction.study.config import Corpus
-from induction.study.study import MODELS_FILE
+from induction.study.corpora import Corpus
+from induction.study.reading import MODELS_FILE
 
 SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
@@ -71,7 +71,8 @@ def corpus(config: Corpus, name: str, out: Path) -> None:
             "shards": _write_training(training, config.vocab_size, out),
             "files": _write_others(held_out, tokenizer, out),
         }
-        manifest["fingerprint"] = fingerprint([config.model_dump(mode="json"), manifest])
+        content = [manifest["sources"], manifest["shards"], manifest["files"]]
+        manifest["fingerprint"] = fingerprint([config.model_dump(mode="json"), *content])
         temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from induction.corpus.shards import open_corpus
 from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
-from induction.study.config import Evaluation
+from induction.study.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def evaluation(folder: Path, settings: Evaluation, out: Path) -> None:
     n_pieces = lengths // n_tokens
     if n_pieces.sum() < settings.n_examples:
         raise InductionError(
-            f"{folder}: evaluation.n_examples asks for {settings.n_examples} examples of {settings.n_tokens} tokens; "
+            f"{folder}: evaluation.n_examples asks for {settings.n_examples} examples of {n_tokens} tokens; "
             f"the {len(lengths)} held-out documents hold {n_pieces.sum()} such pieces (longest document: "
             f"{lengths.max()} tokens). Lower evaluation.n_examples or evaluation.n_tokens, or raise "
             f"corpora.{corpus.name}.held_out."
@@ -54,7 +54,7 @@ def evaluation(folder: Path, settings: Evaluation, out: Path) -> None:
     within = np.arange(len(document)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
     starts = first[document] + within * n_tokens
 
-    pieces_rng, index_rng = np.random.default_rng(_seed(settings.seed)).spawn(2)
+    pieces_rng, index_rng = np.random.default_rng(settings.seed % 2**64).spawn(2)
     chosen = pieces_rng.permutation(starts)[: settings.n_examples]
     tokens = np.full((settings.n_examples, n_tokens + 1), corpus.start_token, dtype=np.int32)
     tokens[:, 1:] = corpus.held_out[chosen[:, None] + np.arange(n_tokens)]
@@ -65,9 +65,7 @@ def evaluation(folder: Path, settings: Evaluation, out: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(tokens.tobytes() + random_index.tobytes()).hexdigest(),
     }
-    write_tensors(
-        out, {"tokens": tokens, "random_index": random_index}, {**about, "fingerprint": fingerprint(about)}
-    )
+    write_tensors(out, {"tokens": tokens, "random_index": random_index}, {**about, "fingerprint": fingerprint(about)})
 
 
 def read_evaluation(path: Path) -> EvaluationSet:

@@ -11,7 +11,7 @@ from induction.corpus.shards import open_corpus
 from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
-from induction.study.config import Probes
+from induction.study.evaluation import Probes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def probes(folder: Path, settings: Probes, out: Path) -> None:
             f"probes.commonest_excluded (now {settings.commonest_excluded}) or probes.rarest_excluded "
             f"(now {settings.rarest_excluded})."
         )
-    rng = np.random.default_rng(_seed(settings.seed))
+    rng = np.random.default_rng(settings.seed % 2**64)
     rows = np.tile(candidates, (2 * settings.n_sequences, 1))
     drawn = rng.permuted(rows, axis=1)[:, : settings.period].astype(np.int32)
     repeated, distinct = drawn[: settings.n_sequences], drawn[settings.n_sequences :]
@@ -73,7 +73,8 @@ def read_probes(path: Path) -> ProbeSet:
 
 def _candidates(token_counts: NDArray[np.int64], start_token: int, settings: Probes) -> NDArray[np.int64]:
     """Return the tokens between the rarest and the commonest; of equally common ones the lower number is rarer."""
-    tokens = np.delete(np.argsort(token_counts, kind="stable"), _place(token_counts, start_token))
+    tokens = np.argsort(token_counts, kind="stable")
+    tokens = tokens[tokens != start_token]
     n_rarest = int(settings.rarest_excluded * len(tokens))
     n_commonest = int(settings.commonest_excluded * len(tokens))
     return tokens[n_rarest : len(tokens) - n_commonest]

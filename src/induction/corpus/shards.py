@@ -1,7 +1,6 @@
 """A corpus's folder, opened: memory-mapped tokens, checked against the manifest."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from induction.errors import InductionError, nearest
-from induction.study.config import Source
+from induction.study.corpora import Source
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _PARQUET_ROWS = 1024
@@ -126,7 +126,7 @@ def _leave_out(path: Path) -> str:
     return f'To leave it out, add "{path.name}" to the source\'s exclude.'
 
 
-_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+_READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 def _text(path: Path) -> Document:

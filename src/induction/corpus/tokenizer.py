@@ -40,7 +40,7 @@ def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
     if n_found != vocab_size:
         raise InductionError(
             f"vocab_size: the training documents give {n_found} tokens, fewer than {vocab_size}. "
-            f"Lower vocab_size to {n_found} or less, or add text."
+            f"Lower vocab_size to {n_found} or less, add text, or lower min_characters."
         )
     return tokenizer
 

@@ -21,11 +21,12 @@ _NO_WINDOW = "no phase change:\nno before and after"
 def draw(inputs: FigureInputs) -> Figure:
     """Draw a column an architecture; rows: ICL score, its change by two kinds of ablation, before-and-after."""
     architectures = inputs.architectures
-    figure, axes = theme.grid(4, len(architectures), theme.WIDE, row_height=1.4, share_y="row")
+    figure, axes = theme.grid(4, len(architectures), theme.width_of(len(architectures)), row_height=1.4, share_y="row")
     for column, architecture in zip(axes.T, architectures, strict=True):
         column[0].set_title(inputs.title(architecture))
         panels.icl_score(column[0], inputs, architecture)
-        undone = _NOT_ABLATED if inputs.windows(architecture) else _NO_WINDOW
+        sought = inputs.measured("phases", architecture)
+        undone = _NO_WINDOW if sought and not inputs.windows(architecture) else _NOT_ABLATED
         for axis, table, mode, value, empty in (
             (column[1], "ablations", "pattern-preserving", "icl_change", _NOT_ABLATED),
             (column[2], "ablations", "full", "icl_change", _NOT_ABLATED),

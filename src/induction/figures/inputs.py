@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from induction.errors import InductionError
-from induction.study.config import Heads, InContext, Strict
+from induction.study.evaluation import Heads, InContext
 from induction.study.reading import validate
+from induction.study.strict import Strict
 from induction.tables.classes import head_classes
 from induction.tables.schemas import TABLES
 
@@ -128,9 +129,11 @@ class FigureInputs:
         """The class of every head; see `head_classes`."""
         return head_classes(self.tables["heads"], self.settings.heads)
 
-    def heads(self, table: str, model: Model, **equal: str) -> Iterator[Head]:
-        """Yield each head of a model with its rows of a table, restricted to rows whose columns equal `equal`."""
-        rows = self.rows(table, model).filter(**equal) if equal else self.rows(table, model)
+    def heads(self, table: str, model: Model, mode: str | None = None) -> Iterator[Head]:
+        """Yield each head of a model with its rows of a table, of one mode of ablation where the table has modes."""
+        rows = self.rows(table, model)
+        if mode:
+            rows = rows.filter(mode=mode)
         joined = rows.join(self.classes, on=["model", "layer", "head"], maintain_order="left")
         parts = joined.partition_by("layer", "head", "class", as_dict=True, maintain_order=True)
         for (layer, head, kind), part in sorted(parts.items()):

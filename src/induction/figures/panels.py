@@ -1,5 +1,6 @@
 """Panels that several figures show, and the words of empty ones."""
 
+import polars as pl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
@@ -15,26 +16,29 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
     if not curves:
         theme.note(axis, NO_SNAPSHOTS)
         return
-    colour = theme.family_colour(architecture.family)
     for rows in curves:
-        axis.plot(rows["tokens"], rows["icl_score"], color=theme.GREY, linewidth=theme.THIN, label="icl_score")
-        axis.fill_between(
-            rows["tokens"],
-            rows["icl_windowed_low"],
-            rows["icl_windowed_high"],
-            color=colour,
-            alpha=0.3 / len(curves),
-            linewidth=0,
-        )
-    series = [(rows["tokens"].to_numpy(), rows["icl_windowed"].to_numpy()) for rows in curves]
-    theme.plot_seeds(axis, series, color=colour, label="icl_windowed")
+        axis.plot(*series(rows, "icl_score"), color=theme.GREY, linewidth=theme.THIN, zorder=1, label="icl_score")
+    with_interval(axis, curves, "icl_windowed", theme.family_colour(architecture.family))
     windows(axis, inputs, architecture)
+
+
+def with_interval(axis: Axes, curves: list[pl.DataFrame], column: str, colour: str) -> None:
+    """Draw a column of table `curves`, the seeds' intervals beneath."""
+    for rows in curves:
+        low, high = rows[f"{column}_low"], rows[f"{column}_high"]
+        axis.fill_between(rows["tokens"], low, high, color=colour, alpha=0.3 / len(curves), linewidth=0)
+    theme.plot_seeds(axis, [series(rows, column) for rows in curves], color=colour, label=column)
+
+
+def series(rows: pl.DataFrame, column: str) -> theme.Series:
+    """Return a column with its training tokens."""
+    return rows["tokens"].to_numpy(), rows[column].to_numpy()
 
 
 def windows(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
     """Shade the window of each of an architecture's models."""
     for row in inputs.windows(architecture):
-        theme.window_band(axis, row)
+        theme.window_band(axis, row, n_seeds=len(architecture.models))
 
 
 def icl_handles(inputs: FigureInputs) -> list[Artist]:

@@ -26,8 +26,7 @@ def draw(inputs: FigureInputs) -> Figure:
     architectures = inputs.architectures
     n_rows = ceil(len(architectures) / _MOST_COLUMNS)
     n_columns = ceil(len(architectures) / n_rows)
-    width = theme.WIDE if n_columns > 1 else theme.NARROW
-    figure = Figure(figsize=(width, 0.8 + n_rows * 1.8), layout="constrained")
+    figure = Figure(figsize=(theme.width_of(n_columns), 0.8 + n_rows * 1.8), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     pca = inputs.tables["pca"]
     time = Normalize(0, np.max(pca["tokens"].to_numpy(), initial=1))
@@ -39,7 +38,7 @@ def draw(inputs: FigureInputs) -> Figure:
         if not inputs.measured("pca", architecture):
             theme.note(axis, panels.NO_SNAPSHOTS)
         for model in architecture.models:
-            _trajectory(axis, inputs, model, time)
+            _trajectory(axis, inputs, model, time, width=theme.BOLD if len(architecture.models) == 1 else 1)
     for axis in axes.flat[len(architectures) :]:
         axis.remove()
     _label(shown, n_columns, pca)
@@ -54,7 +53,9 @@ def draw(inputs: FigureInputs) -> Figure:
         theme.line(text, theme.INK, marker=marker, linestyle="", markersize=5, markerfacecolor="white")
         for marker, text in _MARKERS.values()
     ]
-    theme.legend(figure, [*marks, theme.line("the other models", theme.GREY, linewidth=theme.THIN)])
+    if len(architectures) > 1:
+        marks.append(theme.line("the other models", theme.GREY, linewidth=theme.THIN))
+    theme.legend(figure, marks)
     return figure
 
 
@@ -64,7 +65,7 @@ def _faint(axis: Axes, inputs: FigureInputs, models: Iterable[Model]) -> None:
         axis.plot(rows["pc1"], rows["pc2"], color=theme.GREY, alpha=0.5, linewidth=theme.THIN, label=model.name)
 
 
-def _trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize) -> None:
+def _trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize, width: float) -> None:
     """Draw a model's way, coloured by time, and mark the snapshots at which its window starts and ends."""
     rows = inputs.rows("pca", model)
     points = rows.select("pc1", "pc2").to_numpy()
@@ -74,7 +75,7 @@ def _trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize)
         array=(tokens[:-1] + tokens[1:]) / 2,
         cmap=theme.TIME_COLOURS,
         norm=time,
-        linewidth=theme.BOLD,
+        linewidth=width,
         label=model.name,
     )
     axis.add_collection(way)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from induction.figures import panels, theme
-from induction.figures.inputs import Architecture, FigureInputs
+from induction.figures.inputs import Architecture, FigureInputs, Head
 
 NEEDS = ("curves", "heads", "phases")
 
@@ -18,7 +18,7 @@ _LOSS_SHOWN_FROM = 0.05
 def draw(inputs: FigureInputs) -> Figure:
     """Draw a column an architecture; rows: ICL score, prefix matching of every head, loss."""
     architectures = inputs.architectures
-    figure, axes = theme.grid(3, len(architectures), theme.WIDE, row_height=1.45, share_y="row")
+    figure, axes = theme.grid(3, len(architectures), theme.width_of(len(architectures)), row_height=1.45, share_y="row")
     for column, architecture in zip(axes.T, architectures, strict=True):
         column[0].set_title(inputs.title(architecture))
         panels.icl_score(column[0], inputs, architecture)
@@ -31,60 +31,60 @@ def draw(inputs: FigureInputs) -> Figure:
         theme.panel_label(axis, letter)
         axis.set_ylabel(label)
     figure.align_ylabels(axes[:, 0])
-    theme.legend(
-        figure,
-        [
-            *panels.icl_handles(inputs),
-            theme.line("induction head", theme.CLASS_COLOURS["induction"]),
-            theme.line("other head", theme.CLASS_COLOURS["other"], linewidth=theme.THIN),
-            theme.line("loss of 1 layer", theme.GREY, linewidth=1),
-            *theme.layer_handles(max(architecture.n_layers for architecture in architectures)),
-        ],
-    )
+    handles = [
+        *panels.icl_handles(inputs),
+        theme.line("induction head", theme.CLASS_COLOURS["induction"]),
+        theme.line("other head", theme.CLASS_COLOURS["other"], linewidth=theme.THIN),
+    ]
+    if any(_one_layer(inputs, architecture) for architecture in architectures):
+        handles.append(theme.line("loss of 1 layer", theme.GREY, linewidth=1))
+    layers = theme.layer_handles(max(architecture.n_layers for architecture in architectures))
+    theme.legend(figure, [*handles, *layers])
     return figure
 
 
 def _prefix_matching(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
-    """Draw every head thin and each model's best head, at its last snapshot, bold."""
+    """Draw every head; bold, the one that is best at the last snapshot, or the mean over seeds of such heads."""
+    several = len(architecture.models) > 1
+    best_heads = []
     for model in architecture.models:
         heads = list(inputs.heads("heads", model))
         best = max(heads, key=lambda head: head.rows["prefix_matching"][-1], default=None)
         for head in heads:
-            kind = "induction" if head.kind == "induction" else "other"
             axis.plot(
-                head.rows["tokens"],
-                head.rows["prefix_matching"],
-                color=theme.CLASS_COLOURS[kind],
+                *panels.series(head.rows, "prefix_matching"),
+                color=theme.CLASS_COLOURS[_kind([head])],
                 linestyle=theme.layer_dashes(head.layer),
-                linewidth=theme.BOLD if head is best else theme.THIN,
-                zorder=theme.CLASS_ORDER[kind],
+                linewidth=theme.BOLD if head is best and not several else theme.THIN,
+                zorder=theme.CLASS_ORDER[_kind([head])],
                 label=head.label,
             )
-    if not axis.lines:
+        if best:
+            best_heads.append(best)
+    if not best_heads:
         theme.note(axis, panels.NO_SNAPSHOTS)
+    elif several:
+        mean = theme.mean_of_seeds([panels.series(head.rows, "prefix_matching") for head in best_heads])
+        axis.plot(*mean, color=theme.CLASS_COLOURS[_kind(best_heads)], zorder=3, label="mean of the best heads")
     panels.windows(axis, inputs, architecture)
 
 
+def _kind(heads: list[Head]) -> str:
+    return "induction" if any(head.kind == "induction" for head in heads) else "other"
+
+
 def _loss(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    """Draw the loss, and the 1-layer model's behind it."""
     curves = inputs.measured("curves", architecture)
     if not curves:
         theme.note(axis, panels.NO_SNAPSHOTS)
         return
     reference = _one_layer(inputs, architecture)
-    behind = inputs.measured("curves", reference) if reference else []
-    if behind:
-        axis.plot(*theme.mean_of_seeds(_losses(behind)), color=theme.GREY, linewidth=1, label="loss of 1 layer")
-    colour = theme.family_colour(architecture.family)
-    for rows in curves:
-        axis.fill_between(
-            rows["tokens"], rows["loss_low"], rows["loss_high"], color=colour, alpha=0.3 / len(curves), linewidth=0
-        )
-    theme.plot_seeds(axis, _losses(curves), color=colour, label="loss")
+    if behind := inputs.measured("curves", reference) if reference else []:
+        mean = theme.mean_of_seeds([panels.series(rows, "loss") for rows in behind])
+        axis.plot(*mean, color=theme.GREY, linewidth=1, label="loss of 1 layer")
+    panels.with_interval(axis, curves, "loss", theme.family_colour(architecture.family))
     panels.windows(axis, inputs, architecture)
-
-
-def _losses(curves: list[pl.DataFrame]) -> list[theme.Series]:
-    return [(rows["tokens"].to_numpy(), rows["loss"].to_numpy()) for rows in curves]
 
 
 def _one_layer(inputs: FigureInputs, architecture: Architecture) -> Architecture | None:

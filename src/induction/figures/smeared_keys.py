@@ -13,7 +13,7 @@ def draw(inputs: FigureInputs) -> Figure:
     """Draw the ICL score over training: a row a variant (vanilla, smeared keys), a column a depth."""
     variants = list(dict.fromkeys(architecture.variant for architecture in inputs.architectures))
     depths = sorted({architecture.n_layers for architecture in inputs.architectures})
-    width = theme.NARROW if len(depths) <= 2 else theme.WIDE
+    width = theme.width_of(len(depths), narrow=2)
     figure, axes = theme.grid(len(variants), len(depths), width, row_height=1.2, share_y="all")
     placed = {(architecture.variant, architecture.n_layers): architecture for architecture in inputs.architectures}
     for row, variant in enumerate(variants):

@@ -22,14 +22,18 @@ from induction.files import replacing
 NARROW, WIDE = 3.4, 7.0
 """Width of a column and of a page, in inches."""
 
+_MOST_COLUMNS = 6
+"""Columns of panels that fit a page."""
+
 THIN, BOLD = 0.7, 1.6
 """Widths of lines, in points."""
 
 # Okabe and Ito's palette: told apart by colour-blind readers.
 _BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
-_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _ORANGE, "mlp": _GREEN}
-_FREE_COLOURS = (_PURPLE, _SKY, _VERMILION)
+_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _VERMILION, "mlp": _GREEN}
+_FREE_COLOURS = (_PURPLE, _SKY, _ORANGE)
 
+_WINDOW_OPACITY = 0.1
 GREY = "#9A9A9A"
 INK = "#333333"
 
@@ -62,6 +66,8 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.4,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -114,14 +120,21 @@ def layer_dashes(layer: int) -> Any:
 # --- panels -----------------------------------------------------------------------------------------------------
 
 
+def width_of(n_columns: int, narrow: int = 1) -> float:
+    """Return a figure's width, in inches.
+
+    Args:
+        n_columns: columns of panels; more than fit a page make the figure wider than it, for a screen.
+        narrow: up to so many columns it is as wide as a column of text.
+    """
+    return NARROW if n_columns <= narrow else WIDE * max(1, n_columns / _MOST_COLUMNS)
+
+
 def grid(
     n_rows: int, n_columns: int, width: float, row_height: float, share_y: Literal["row", "all"]
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens.
-
-    More than 6 columns do not fit a page: the figure then grows beyond its width, for a screen.
-    """
-    figure = Figure(figsize=(width * max(1, n_columns / 6), row_height * n_rows + 0.7), layout="constrained")
+    """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens."""
+    figure = Figure(figsize=(width, row_height * n_rows + 0.7), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=share_y, squeeze=False)
     for axis in axes.flat:
         tokens_axis(axis, n_ticks=3 + 4 // n_columns)
@@ -140,10 +153,11 @@ def note(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=6.5, color=INK)
 
 
-def window_band(axis: Axes, row: Mapping[str, Any]) -> None:
-    """Shade the window of a row of table `phases`; nothing where none was found."""
+def window_band(axis: Axes, row: Mapping[str, Any], n_seeds: int = 1) -> None:
+    """Shade the window of a row of table `phases`, as dark as the rest of its seeds leave it; none if not found."""
     if row["found"]:
-        axis.axvspan(row["start_tokens"], row["end_tokens"], color="black", alpha=0.1, linewidth=0, zorder=0)
+        start, end = row["start_tokens"], row["end_tokens"]
+        axis.axvspan(start, end, color="black", alpha=_WINDOW_OPACITY / n_seeds, linewidth=0, zorder=0)
 
 
 def tokens_axis(axis: Axes, n_ticks: int) -> None:
@@ -201,11 +215,10 @@ def line(label: str, colour: str, **style: Any) -> Line2D:
 
 def window_handle() -> Patch:
     """Return the legend's entry of `window_band`."""
-    return Patch(color="black", alpha=0.1, linewidth=0, label="phase change (window)")
+    return Patch(color="black", alpha=_WINDOW_OPACITY, linewidth=0, label="phase change")
 
 
 def layer_handles(n_layers: int) -> list[Line2D]:
     """Return the legend's entries of the layers, where there are several."""
-    return [line(f"layer {layer}", INK, linestyle=layer_dashes(layer), linewidth=1) for layer in range(n_layers)][
-        : n_layers if n_layers > 1 else 0
-    ]
+    layers = range(n_layers if n_layers > 1 else 0)
+    return [line(f"layer {layer}", INK, linestyle=layer_dashes(layer), linewidth=1) for layer in layers]

@@ -18,8 +18,8 @@ from torch import Tensor
 from induction.measure.losses import row_losses
 from induction.models.snapshots import open_snapshots
 from induction.models.transformer import Transformer
-from induction.study.config import InContext
-from induction.tables.schemas import ABLATIONS
+from induction.study.evaluation import InContext
+from induction.tables.ablations import ABLATIONS
 
 PATTERN_PRESERVING, FULL = "pattern-preserving", "full"
 _PATTERN_BYTES_AT_ONCE = 1 << 26

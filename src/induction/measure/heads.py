@@ -15,7 +15,7 @@ from torch import Tensor
 from induction.measure import circuits
 from induction.models.snapshots import open_snapshots
 from induction.models.transformer import Attention, Transformer
-from induction.tables.schemas import HEADS
+from induction.tables.heads import HEADS
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class HeadProbes:
 
     `repeated`: [sequence, 1 + period x repeats], a start token and random tokens repeated;
     `distinct`: [sequence, n], random tokens without repeats or a start token;
-    `text`: [example, tokens], real examples with their start token.
+    `text`: [example, tokens], real examples with their start token, no longer than the context.
     """
 
     repeated: NDArray[np.int32]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from induction.models.snapshots import open_snapshots
 from induction.models.transformer import Transformer
-from induction.tables.schemas import LOSSES
+from induction.tables.losses import LOSSES
 
 BATCH_TOKENS = 4096
 """Tokens that go through a model at once: few enough that a CPU's caches hold an activation."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from induction.errors import InductionError
 from induction.files import read_json, replacing, sha256_file
 from induction.models.transformer import Transformer
-from induction.study.config import Architecture
+from induction.study.architecture import Architecture
 from induction.study.reading import validate
 
 _METADATA = "induction"

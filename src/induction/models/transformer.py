@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from torch import Tensor, nn
 
-from induction.study.config import Architecture
+from induction.study.architecture import Architecture
 
 LAYER_NORM_EPS = 1e-5
 _QUERY_CHUNK = 128

@@ -18,6 +18,7 @@ _PACKAGE = "induction"
 @cache
 def code_digest(module: str) -> str:
     """Return 16 hexadecimal digits of the syntax trees of `module` and of all it imports inside this package."""
+    _found(module)
     digest = hashlib.sha256()
     for name in sorted(imported_modules(module)):
         digest.update(f"{name}\n{_canonical(_tree(name))}\n".encode())
@@ -26,12 +27,15 @@ def code_digest(module: str) -> str:
 
 @cache
 def imported_modules(module: str) -> frozenset[str]:
-    """Return `module` and, transitively, the modules of this package that it imports (packages' own files included)."""
+    """Return `module` and, transitively, the modules of this package that it imports (packages' own files included).
+
+    The top package is left out: it holds the version, and a release must not make anything anew by itself.
+    """
     found: set[str] = set()
     pending = [module]
     while pending:
         name = pending.pop()
-        if name in found or _file(name) is None:
+        if name in found or name == _PACKAGE or _file(name) is None:
             continue
         found.add(name)
         parts = name.split(".")
@@ -53,12 +57,16 @@ def _file(module: str) -> Path | None:
     return None
 
 
-@cache
-def _tree(module: str) -> ast.Module:
+def _found(module: str) -> Path:
     path = _file(module)
     if path is None:
         raise ModuleNotFoundError(module)
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return path
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_found(module).read_text(encoding="utf-8"))
 
 
 def _canonical(node: object) -> str:

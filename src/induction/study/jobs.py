@@ -37,6 +37,16 @@ class Jobs:
         return list(self._study.models)
 
     @property
+    def n_examples(self) -> int:
+        """Evaluation examples; captions say so."""
+        return self._study.config.evaluation.n_examples
+
+    @property
+    def n_ablated(self) -> int:
+        """Evaluation examples that heads are ablated on; captions say so."""
+        return self._study.config.ablations.n_examples
+
+    @property
     def main_corpus(self) -> str:
         """The corpus whose evaluation set, random indices included, the joint PCA reads."""
         return next(iter(self._study.models.values())).fields.corpus
@@ -85,12 +95,12 @@ class Jobs:
         """Return the recipe of the job's block."""
         return json.dumps(self._model(wildcards).recipe(int(wildcards.block)), sort_keys=True)
 
-    def until_step(self, wildcards: Any) -> int:
-        """Return the last step of the job's model.
+    def tokens_needed(self, wildcards: Any) -> int:
+        """Return how many tokens the corpus must hold for the job's model.
 
         A resource of the job, not a parameter: more steps must not train the blocks again that are there.
         """
-        return self._model(wildcards).steps[-1]
+        return self._model(wildcards).tokens_needed
 
     def blocks(self, wildcards: Any) -> list[int]:
         """Return all blocks of the job's model."""

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from induction.errors import InductionError, nearest
 
+CONFIG_FILE = Path("config/config.yaml")
+MODELS_FILE = Path("config/models.yaml")
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -42,20 +45,20 @@ def validate(content: Any, model: type[ModelT], where: str) -> ModelT:
 
 def _told(entry: Any, model: type[BaseModel], where: str) -> str:
     location = entry["loc"]
-    path = ".".join(str(part) for part in location) or "the file"
+    where = f"{where}: {path}" if (path := ".".join(str(part) for part in location)) else where
     if entry["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
         fields = list(owner.model_fields) if owner else []
         what = "Fields that can be swept" if owner and owner.__name__ == "Sweep" else "Permitted"
-        return f"{where}: {path}: unknown field. {what}: {', '.join(fields)}.{nearest(str(location[-1]), fields)}"
+        return f"{where}: unknown field. {what}: {', '.join(fields)}.{nearest(str(location[-1]), fields)}"
     if entry["type"] == "missing":
-        return f"{where}: {path}: this field is required."
+        return f"{where}: this field is required."
     message = entry["msg"].removeprefix("Value error, ")
     value = "" if entry["type"] == "value_error" else f" (is: {entry['input']!r})"
     hint = ""
     if entry["type"] == "literal_error":
         hint = nearest(str(entry["input"]), entry["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
-    return f"{where}: {path}: {message}{value}.{hint}"
+    return f"{where}: {message}{value}.{hint}"
 
 
 def _model_at(kind: Any, location: tuple[Any, ...]) -> type[BaseModel] | None:

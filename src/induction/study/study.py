@@ -4,6 +4,8 @@ The Snakefile asks this object and nothing else, so a dry run imports neither to
 """
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -11,24 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from induction.errors import InductionError, nearest
-from induction.study.config import (
-    Architecture,
-    ConfigFile,
-    Corpus,
-    Family,
-    FigureModels,
-    ModelFields,
-    ModelsFile,
-    StudyConfig,
-)
-from induction.study.reading import read_yaml, validate
+from induction.study.architecture import Architecture
+from induction.study.config import ConfigFile, Family, FigureModels, ModelFields, ModelsFile, StudyConfig
+from induction.study.corpora import Corpus
+from induction.study.reading import CONFIG_FILE, MODELS_FILE, read_yaml, validate
 from induction.study.steps import blocks, snapshot_steps
 
 TRAINING_VERSION = 1
 """Raised by hand when training is changed on purpose so that its numbers change; every model is then trained anew."""
-
-CONFIG_FILE = Path("config/config.yaml")
-MODELS_FILE = Path("config/models.yaml")
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,11 @@ class Model:
     def tokens_at(self, step: int) -> int:
         """Training tokens seen after `step` steps."""
         return step * self.fields.batch_size * self.fields.n_ctx
+
+    @property
+    def tokens_needed(self) -> int:
+        """Training tokens that the corpus must hold: those read, and the one after them, over the epochs allowed."""
+        return math.ceil(self.tokens_at(self.fields.n_steps) / self.fields.epochs) + 1
 
     def recipe(self, block: int) -> dict[str, Any]:
         """Return all that can affect the weights of one block; more steps leave the recipes of earlier blocks alone."""
@@ -114,6 +111,11 @@ class Study:
                     f"{MODELS_FILE}: {where}.name: {family.name!r} cannot be filled in ({error}). "
                     f"Permitted in braces: family, {', '.join(ModelFields.model_fields)}"
                 ) from None
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise InductionError(
+                    f"{MODELS_FILE}: {where}.name: {name!r} cannot be the name of a folder. "
+                    "Permitted: letters, digits and . _ - inside."
+                )
             vocab_size = self.corpora[fields.corpus].vocab_size
             members.append(Model(name, family_name, family.label, fields, vocab_size))
         return members

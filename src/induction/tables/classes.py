@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from induction.study.config import Heads
+from induction.study.evaluation import Heads
 
 
 def head_classes(heads: pl.DataFrame, thresholds: Heads) -> pl.DataFrame:

@@ -122,11 +122,15 @@ class Table:
                     f"{path}: holds table {name}, version {version}; table {self.name}, version {self.version} "
                     f"is needed. {again}"
                 )
-            wanted = None if columns is None else [column for column in columns if column != "model"]
+            in_path = {"model"} if self.partitioned else set()
+            wanted = None if columns is None else [column for column in columns if column not in in_path]
             try:
                 arrow = file.read(columns=wanted)
             except (pa.ArrowInvalid, OSError) as error:
                 raise InductionError(f"{path}: damaged: {error}. {again}") from None
+        asked = [column.name for column in self.columns] if wanted is None else wanted
+        if missing := [column for column in asked if column not in arrow.column_names]:
+            raise InductionError(f"{path}: lacks {', '.join(missing)} of table {self.name}. {again}")
         self._check(arrow, path)
         frame = pl.DataFrame(pl.from_arrow(arrow))
         if self.partitioned:
@@ -240,7 +244,7 @@ def _array(values: Any, kind: pa.DataType, n_rows: int) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
-    return pa.array(values, type=kind)
+    return pa.array(values, type=kind, from_pandas=True)
 
 
 def _bound(value: float | None) -> str:

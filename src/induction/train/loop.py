@@ -17,8 +17,8 @@ from tqdm import tqdm
 from induction.errors import InductionError
 from induction.files import fingerprint, sha256_file, write_json
 from induction.models.snapshots import write_tensors
-from induction.study.config import Architecture
-from induction.tables.schemas import TRAINING
+from induction.study.architecture import Architecture
+from induction.tables.training import TRAINING
 from induction.train.engine import Engine
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
@@ -45,9 +45,7 @@ class Tokens(Protocol):
         ...
 
 
-def train(
-    recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *, until_step: int | None = None
-) -> None:
+def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *, tokens_needed: int) -> None:
     """Train a block, or finish it where a killed job left off.
 
     Args:
@@ -55,7 +53,7 @@ def train(
         tokens: the corpus.
         manifest: `block-B.json` to write, last of all; snapshots and states lie beside it.
         table: the part of the table `training` to write.
-        until_step: the last step of the whole training, to see beforehand that the corpus is long enough.
+        tokens_needed: how many training tokens the corpus must hold for the whole training, seen to beforehand.
 
     Raises:
         InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
@@ -64,7 +62,8 @@ def train(
     architecture = Architecture.model_validate(recipe["architecture"])
     settings = recipe["settings"]
     last = recipe["steps"][-1]
-    order = _order(settings, architecture, tokens, max(last, until_step or 0))
+    _see_that_tokens_suffice(tokens, tokens_needed, settings["corpus"])
+    order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["batch_size"], settings["seed"])
     identity = fingerprint(
         [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
     )
@@ -150,19 +149,13 @@ def _step(
     reporter.show(progress.step, result.loss, speed)
 
 
-def _order(settings: dict[str, Any], architecture: Architecture, tokens: Tokens, n_steps: int) -> DataOrder:
-    """Return the order of the data; see beforehand that nothing is read more often than `epochs` allows."""
-    n_sequences = (tokens.n_train_tokens - 1) // architecture.n_ctx
-    asked = n_steps * settings["batch_size"]
-    if asked > settings["epochs"] * n_sequences:
+def _see_that_tokens_suffice(tokens: Tokens, needed: int, corpus: str) -> None:
+    available = tokens.n_train_tokens
+    if available < needed:
         raise InductionError(
-            f"corpus {settings['corpus']} holds {tokens.n_train_tokens:,} training tokens, "
-            f"{n_sequences:,} sequences of {architecture.n_ctx}; "
-            f"n_steps {n_steps:,} x batch_size {settings['batch_size']} asks for {asked:,}. "
-            f"Lower n_steps to {int(settings['epochs'] * n_sequences) // settings['batch_size']:,}, "
-            f"bring more text, or raise epochs (is: {settings['epochs']:g}) to let tokens repeat."
+            f"corpus {corpus} holds {available:,} training tokens; training would read {needed:,} and repeat some. "
+            f"Bring more text, lower n_steps to {available / needed:.1%} of what it is, or raise epochs."
         )
-    return DataOrder(n_sequences, settings["batch_size"], settings["seed"])
 
 
 def _sequences(tokens: Tokens, sequences: NDArray[np.int64], n_ctx: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from torch import Tensor
 
 from induction.models.transformer import Transformer
-from induction.study.config import Architecture
+from induction.study.architecture import Architecture
 from induction.train.engine import StepResult
 
 

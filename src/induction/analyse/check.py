@@ -1,0 +1,109 @@
+"""What the demo must show, held against its tables: every requirement with the figure measured, met or not."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from induction.study.study import Model
+from induction.tables.ablations import ABLATIONS
+from induction.tables.curves import CURVES
+from induction.tables.heads import HEADS
+from induction.tables.phases import PHASES
+from induction.tables.table import Table
+
+
+class Requirement(NamedTuple):
+    """A requirement on one model: what is asked, what was measured, and whether it is met."""
+
+    model: str
+    asked: str
+    measured: str
+    met: bool
+
+
+def check(models: Sequence[Model], tables: Path) -> list[Requirement]:
+    """Return every requirement on the attention-only models of one and two layers, vanilla and with smeared keys.
+
+    Args:
+        models: all models of the study; those with MLPs or more layers are asked for nothing.
+        tables: the folder `results/tables`.
+
+    Raises:
+        InductionError: a table is missing or not whole.
+    """
+    asked_of = {(1, False): _one_layer, (2, False): _two_layers, (1, True): _one_layer_smeared}
+    found: list[Requirement] = []
+    for model in models:
+        shape = model.architecture
+        if not shape.d_mlp and (ask := asked_of.get((shape.n_layers, shape.smeared_keys))):
+            found.extend(ask(model.name, tables))
+    return found
+
+
+def as_markdown(requirements: Sequence[Requirement]) -> str:
+    """Return the requirements as a table for people."""
+    lines = ["| model | must show | measured | |", "|---|---|---|---|"]
+    lines += [f"| {r.model} | {r.asked} | {r.measured} | {'yes' if r.met else '**no**'} |" for r in requirements]
+    return "\n".join(lines)
+
+
+def _one_layer(model: str, tables: Path) -> Iterator[Requirement]:
+    last = _last(_read(CURVES, model, tables))
+    best = last["best_prefix_matching"]
+    yield Requirement(model, "best prefix matching below 0.1", f"{best:.3f}", best < 0.1)
+    yield _window(model, tables, expected=False)
+
+
+def _one_layer_smeared(model: str, tables: Path) -> Iterator[Requirement]:
+    yield _window(model, tables, expected=True)
+
+
+def _two_layers(model: str, tables: Path) -> Iterator[Requirement]:
+    last = _last(_read(CURVES, model, tables))
+    best, icl = last["best_prefix_matching"], last["icl_windowed"]
+    yield Requirement(model, "best prefix matching above 0.6", f"{best:.3f}", best > 0.6)
+    interval = f"{icl:.3f} [{last['icl_windowed_low']:.3f}, {last['icl_windowed_high']:.3f}] nats"
+    yield Requirement(model, "windowed ICL score below -0.25 nats", interval, icl < -0.25)
+    yield _window(model, tables, expected=True)
+
+    heads = _at_end(_read(HEADS, model, tables))
+    induction = heads.sort("prefix_matching").row(-1, named=True)
+    ablated = _at_end(_read(ABLATIONS, model, tables)).filter(mode="pattern-preserving")
+    is_induction = (pl.col("layer") == induction["layer"]) & (pl.col("head") == induction["head"])
+    change = ablated.filter(is_induction)["icl_change"].item()
+    intact = -_at_end(_read(ABLATIONS, model, tables)).filter(mode="intact")["icl_windowed"].item()
+    yield Requirement(
+        model,
+        f"ablating the best induction head ({induction['layer']}.{induction['head']}) removes over half of ICL",
+        f"{change:+.3f} of {intact:.3f} nats",
+        change > intact / 2,
+    )
+    others = ablated.filter(~is_induction)
+    n_harmless = others.filter(pl.col("icl_change") <= 2 * pl.col("icl_change_se")).height
+    yield Requirement(
+        model,
+        "most other heads' ablations do not reduce ICL (within 2 standard errors)",
+        f"{n_harmless} of {others.height}",
+        n_harmless > others.height / 2,
+    )
+
+
+def _window(model: str, tables: Path, *, expected: bool) -> Requirement:
+    row = _read(PHASES, model, tables).row(by_predicate=pl.col("signal") == "icl", named=True)
+    measured = f"{row['start_tokens'] / 1e6:.2f} to {row['end_tokens'] / 1e6:.2f}M tokens" if row["found"] else "none"
+    return Requirement(model, "a phase-change window" if expected else "no window", measured, row["found"] == expected)
+
+
+def _read(table: Table, model: str, tables: Path) -> pl.DataFrame:
+    folder = tables / table.name / f"model={model}"
+    return table.read(sorted(folder.glob("*.parquet")) or [folder / "part.parquet"])
+
+
+def _at_end(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("step") == pl.col("step").max())
+
+
+def _last(frame: pl.DataFrame) -> dict[str, float]:
+    return _at_end(frame).row(0, named=True)

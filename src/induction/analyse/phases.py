@@ -1,0 +1,128 @@
+"""When a model changes: the windows of its in-context learning, its heads and its loss, each found from it alone.
+
+Suffix letters: R resample, S snapshot, E example.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from induction.analyse.resampling import interval, resample_weights
+from induction.analyse.signals import read_heads, read_random_index, signals
+from induction.analyse.windows import NoWindow, Window, bump_window, falling_window
+from induction.study.evaluation import Bootstrap, InContext, Phases
+from induction.tables.phases import PHASES
+
+Floats = NDArray[np.float64]
+
+MIN_SUPPORT = 0.5
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A curve of a model's training, its resamples, and the rule that finds its window."""
+
+    name: str
+    curve_S: Floats
+    resampled_RS: Floats
+    find: Callable[[Floats], Window | NoWindow]
+
+
+def phases(
+    losses: Sequence[Path],
+    heads: Sequence[Path],
+    evaluation: Path,
+    in_context: InContext,
+    bootstrap: Bootstrap,
+    phases: Phases,
+    out: Path,
+) -> None:
+    """Write the windows of one model, a row a signal."""
+    random_index = read_random_index(evaluation)
+    measured = signals(losses, random_index, in_context)
+    scores = read_heads(heads, measured.steps_S)
+    weights_RE = resample_weights(len(random_index), bootstrap)
+    tokens_S = measured.tokens_S.astype(np.float64)
+
+    def falls(curve_S: Floats) -> Window | NoWindow:
+        return falling_window(tokens_S, curve_S, phases.min_icl_drop_nats, phases)
+
+    def rises(curve_S: Floats) -> Window | NoWindow:
+        return falling_window(tokens_S, -curve_S, phases.min_score_rise, phases)
+
+    def has_bump(curve_S: Floats) -> Window | NoWindow:
+        return bump_window(tokens_S, curve_S, phases)
+
+    icl_SE, loss_SE = measured.by_example_SE["icl_windowed"], measured.by_example_SE["mean_loss"]
+    found = [
+        Signal("icl", icl_SE.mean(axis=1), weights_RE @ icl_SE.T, falls),
+        Signal("prefix_matching", *resampled_head(scores, "prefix_matching", bootstrap), rises),
+        Signal("previous_token", *resampled_head(scores, "previous_token", bootstrap), rises),
+        Signal("loss", loss_SE.mean(axis=1), weights_RE @ loss_SE.T, has_bump),
+    ]
+    rows = pl.DataFrame(
+        [window_row(signal, measured.steps_S, tokens_S, bootstrap.confidence) for signal in found],
+        infer_schema_length=None,
+    )
+    PHASES.write(out, rows.to_dict(as_series=False))
+
+
+def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+    """Follow the head whose score is best at the final snapshot.
+
+    Its resamples add normal noise of the score's standard error, drawn anew for each snapshot. The snapshots share
+    their probe, so noise that they have in common is counted as their own, and intervals are too wide, not too narrow.
+
+    Returns:
+        The head's score, [S], and its resamples, [R, S].
+    """
+    final = heads.filter(pl.col("step") == pl.col("step").max()).sort("layer", "head")
+    best = final.row(int(final[score].to_numpy().argmax()), named=True)
+    one = heads.filter(pl.col("layer") == best["layer"], pl.col("head") == best["head"]).sort("step")
+    curve_S, error_S = (one[name].to_numpy().astype(np.float64) for name in (score, f"{score}_se"))
+    noise_RS = np.random.default_rng(bootstrap.seed).standard_normal((bootstrap.n_resamples, len(curve_S)))
+    return curve_S, curve_S + error_S * noise_RS
+
+
+def window_row(signal: Signal, steps_S: NDArray[np.int64], tokens_S: Floats, confidence: float) -> dict[str, Any]:
+    """Find a signal's window in its curve and in every resample, and return its row of table `phases`.
+
+    It is found if the curve has it and at least half of the resamples have one. Intervals are percentiles of the
+    resamples that have one, widened to the nearest snapshots on both sides: between them, nothing was seen.
+    """
+    point = signal.find(signal.curve_S)
+    resamples = [window for curve_S in signal.resampled_RS if isinstance(window := signal.find(curve_S), Window)]
+    support = len(resamples) / len(signal.resampled_RS)
+    places = ("start", "midpoint", "end")
+    row: dict[str, Any] = {"signal": signal.name, "found": False, "support": support, "reason": point.reason}
+    row |= {f"{place}_tokens{suffix}": None for place in places for suffix in ("", "_low", "_high")}
+    row |= {"start_step": None, "end_step": None, "change": None}
+    if isinstance(point, NoWindow):
+        return row
+    if support < MIN_SUPPORT:
+        return row | {"reason": f"{point.reason}, but only {support:.0%} of the resamples have a window"}
+    for place in places:
+        tokens = getattr(point, place)
+        low, high = interval(np.array([getattr(window, place) for window in resamples]), confidence)
+        before, after = _neighbours(tokens, tokens_S)
+        row |= {f"{place}_tokens": tokens}
+        row |= {f"{place}_tokens_low": min(float(low), before), f"{place}_tokens_high": max(float(high), after)}
+    start, end = np.interp([point.start, point.end], tokens_S, signal.curve_S)
+    return row | {
+        "found": True,
+        "start_step": int(steps_S[np.searchsorted(tokens_S, point.start, side="right") - 1]),
+        "end_step": int(steps_S[np.searchsorted(tokens_S, point.end, side="left")]),
+        "change": float(end - start),
+    }
+
+
+def _neighbours(tokens: float, tokens_S: Floats) -> tuple[float, float]:
+    """Return the last snapshot before and the first one after, or the first or last snapshot where there is none."""
+    before = max(int(np.searchsorted(tokens_S, tokens, side="left")) - 1, 0)
+    after = min(int(np.searchsorted(tokens_S, tokens, side="right")), len(tokens_S) - 1)
+    return float(tokens_S[before]), float(tokens_S[after])

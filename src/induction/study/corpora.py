@@ -1,0 +1,56 @@
+"""Corpora: where text comes from, the vocabulary made from it, and what is kept out of training."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from induction.study.strict import PositiveFloat, Strict
+
+
+class Source(Strict):
+    """Where documents come from: an installed Python package, or files of one's own."""
+
+    package: str | None = Field(
+        None, description="Name of an installed distribution; each matching file is a document."
+    )
+    version: str | None = Field(
+        None, description="Version that the package must have; default: whichever is installed."
+    )
+    files: str | None = Field(
+        None,
+        description="Glob of text (.txt, .py, .md, …), .jsonl or .parquet files, plain or compressed (.gz, .bz2, .xz).",
+    )
+    text_field: str = Field("text", description="Column of .jsonl and .parquet files that holds the text.")
+    include: tuple[str, ...] = Field(("*.py",), description="Of a package: file names to take (shell patterns).")
+    exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
+    weight: PositiveFloat | None = Field(
+        None, description="Share of the training tokens, relative to the other sources; default: all there is."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.package is None) == (self.files is None):
+            raise ValueError("a source names either a package or files")
+        if self.version is not None and self.package is None:
+            raise ValueError("version belongs to a package")
+        return self
+
+
+class Corpus(Strict):
+    """Text, the vocabulary made from it, and what is kept out of training."""
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="Where the documents come from.")
+    vocab_size: Annotated[int, Field(ge=257, le=2**20)] = Field(
+        1024, description="Tokens of the byte-level BPE vocabulary, start token included."
+    )
+    min_characters: Annotated[int, Field(ge=0)] = Field(0, description="Documents shorter than this are left out.")
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="Share of documents kept for evaluation, chosen by the hash of their text."
+    )
+    seed: int = Field(0, description="Decides the order of the documents and which are held out.")
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("give every source a weight, or none")
+        return self

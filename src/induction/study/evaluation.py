@@ -1,0 +1,100 @@
+"""How the models of a study are evaluated: examples, probes, scores, intervals, windows, classes of heads."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
+
+
+class Evaluation(Strict):
+    """The examples that every snapshot of every model is evaluated on."""
+
+    n_examples: Annotated[int, Field(ge=2)] = Field(10_000, description="Examples (paper: 10,000).")
+    n_tokens: Annotated[int, Field(ge=2)] = Field(512, description="Tokens of an example, start token not counted.")
+    seed: int = Field(0, description="Decides the examples and the random index of each.")
+
+
+class Probes(Strict):
+    """Random tokens and real examples that heads are scored on."""
+
+    n_sequences: Annotated[int, Field(ge=1)] = Field(32, description="Sequences of each probe (paper: at least 10).")
+    period: Annotated[int, Field(ge=2)] = Field(25, description="Random tokens before they repeat (paper: 25).")
+    n_repeats: Annotated[int, Field(ge=2)] = Field(4, description="Times they are shown (paper: 4).")
+    commonest_excluded: Fraction = Field(0.05, description="Share of the vocabulary, from its commonest, not drawn.")
+    rarest_excluded: Fraction = Field(0.05, description="Share of the vocabulary, from its rarest, not drawn.")
+    n_examples: PositiveInt = Field(32, description="Evaluation examples for the previous-token score.")
+    seed: int = Field(0, description="Decides the random tokens.")
+
+
+class InContext(Strict):
+    """In-context learning: loss late in the context minus loss early in it. Indices are 1-based."""
+
+    early: PositiveInt = Field(50, description="Token index of the early loss (paper: 50).")
+    late: PositiveInt = Field(500, description="Token index of the late loss (paper: 500).")
+    early_window: tuple[PositiveInt, PositiveInt] = Field((40, 60), description="Indices of the windowed early loss.")
+    late_window: tuple[PositiveInt, PositiveInt] = Field((490, 510), description="Indices of the windowed late loss.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name, (first, last) in (("early_window", self.early_window), ("late_window", self.late_window)):
+            if first > last:
+                raise ValueError(f"{name}: {first} is after {last}")
+        if self.early >= self.late:
+            raise ValueError(f"early: token {self.early} is not before late: token {self.late}")
+        return self
+
+    @property
+    def last_index(self) -> int:
+        """The greatest token index that these scores read."""
+        return max(self.late, self.early_window[1], self.late_window[1])
+
+
+class Ablations(Strict):
+    """Which snapshots and examples heads are ablated on."""
+
+    n_examples: Annotated[int, Field(ge=2)] = Field(256, description="The first so many evaluation examples.")
+    every: PositiveInt = Field(4, description="Every so many snapshots, and the last one.")
+
+
+class Bootstrap(Strict):
+    """Resampling of examples behind every interval."""
+
+    n_resamples: Annotated[int, Field(ge=20)] = Field(500, description="Resamples.")
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="Coverage of the intervals.")
+    seed: int = Field(0, description="Of the resamples.")
+
+
+class Phases(Strict):
+    """The rules that find a window, or say that there is none. The paper gives no formula: all values are ours."""
+
+    smoothing_snapshots: PositiveFloat = Field(
+        1.0,
+        description="Standard deviation of the Gaussian that smooths a rate of change, in snapshots; with more, a "
+        "change that comes within the first five or so seems to begin with training.",
+    )
+    rate_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="The window is where the rate of change is at least this share of its peak."
+    )
+    min_icl_drop_nats: PositiveFloat = Field(
+        0.12, description="Fall of the windowed ICL score inside the window, below which there is none."
+    )
+    min_score_rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="Rise of a head score inside its window, below which there is none."
+    )
+    min_abruptness: PositiveFloat = Field(
+        2.0, description="Least ratio of the mean rate inside the window to the mean rate over all of training."
+    )
+    min_bump_nats: PositiveFloat = Field(
+        0.02,
+        description="Height of the loss above its lower convex hull over tokens, below which there is no bump; where "
+        "snapshots scatter, twice their scatter is required.",
+    )
+
+
+class Heads(Strict):
+    """Classes of heads, fixed beforehand, taken at the final snapshot."""
+
+    induction_prefix_matching: Fraction = Field(0.3, description="Induction head: prefix matching of at least this…")
+    induction_copying: Annotated[float, Field(ge=-1, le=1)] = Field(0.0, description="…and copying above this.")
+    previous_token: Fraction = Field(0.3, description="Previous-token head: attention on the previous token.")

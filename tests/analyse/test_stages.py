@@ -1,0 +1,195 @@
+"""The stages on whole tables: a planted model comes out as planted, however its parts are cut, and gaps are told."""
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from planted import (
+    MILLION,
+    STEPS,
+    TOKENS,
+    TOKENS_A_STEP,
+    losses,
+    power_law,
+    sigmoid_fall,
+    write_evaluation,
+    write_heads,
+    write_losses,
+)
+
+from induction.analyse.curves import curves
+from induction.analyse.phases import phases
+from induction.analyse.signals import random_index_losses, read_random_index, signals
+from induction.errors import InductionError
+from induction.study.evaluation import Bootstrap, InContext, Phases
+from induction.tables.curves import CURVES
+from induction.tables.phases import PHASES
+
+SMALL = InContext(early=2, late=6, early_window=(2, 3), late_window=(5, 6))
+BOOTSTRAP = Bootstrap(n_resamples=50)
+
+
+def rising(start, end, size):
+    return 0.02 - sigmoid_fall(TOKENS, start * MILLION, end * MILLION, size)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Two layers at the demo's size: in-context learning, loss and heads change, each at a time of its own."""
+    folder = tmp_path_factory.mktemp("demo") / "model=attn-2l-s0"
+    simulated = losses(
+        TOKENS,
+        mean=lambda t: power_law(t) + sigmoid_fall(t, 4e6, 6e6, 0.3),
+        icl=lambda t: sigmoid_fall(t, 4e6, 6e6, 0.4),
+        n_examples=1024,
+        n_indices=512,
+        seed=0,
+    )
+    previous_token = np.stack([0 * TOKENS, rising(2.6, 4.4, 0.9)], axis=1)
+    prefix_matching = np.stack([rising(3.8, 5.4, 0.8), 0 * TOKENS], axis=1)
+    return {
+        "losses": write_losses(folder, STEPS, simulated),
+        "heads": [
+            write_heads(
+                folder / "heads.parquet",
+                STEPS,
+                {
+                    "prefix_matching": prefix_matching,
+                    "previous_token": previous_token,
+                    "copying": np.stack([rising(3, 5, 0.5), 0 * TOKENS], axis=1),
+                },
+            )
+        ],
+        "evaluation": write_evaluation(folder / "evaluation.safetensors", np.arange(1024) % 512 + 1),
+    }
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Four snapshots of six examples of eight tokens, drawn at random."""
+    values = np.random.default_rng(0).uniform(1, 5, size=(4, 6, 8)).astype(np.float32)
+    folder = tmp_path / "model=tiny"
+    return {
+        "values": values,
+        "folder": folder,
+        "losses": write_losses(folder, range(4), values, blocks=2),
+        "heads": [write_heads(folder / "heads.parquet", range(4), {"prefix_matching": np.full((4, 2), 0.1)})],
+        "evaluation": write_evaluation(folder / "evaluation.safetensors", [1, 8, 3, 4, 5, 6]),
+    }
+
+
+def test_each_signal_of_a_planted_model_has_the_window_that_was_planted(demo, tmp_path):
+    out = tmp_path / "model=attn-2l-s0" / "phases.parquet"
+    phases(**demo, in_context=InContext(), bootstrap=BOOTSTRAP, phases=Phases(), out=out)
+    rows = {row["signal"]: row for row in PHASES.read(out).iter_rows(named=True)}
+    assert all(row["found"] and row["support"] > 0.9 for row in rows.values()), rows
+    for signal, midpoint in {"icl": 5.0, "prefix_matching": 4.6, "previous_token": 3.5, "loss": 5.0}.items():
+        low, high = rows[signal]["midpoint_tokens_low"], rows[signal]["midpoint_tokens_high"]
+        assert low <= midpoint * MILLION <= high, signal
+    planted = np.tanh(np.arccosh(2))  # share of a logistic between the quarters of its peak rate
+    assert rows["icl"]["change"] == pytest.approx(-0.4 * planted, abs=0.05)
+    assert rows["prefix_matching"]["change"] == pytest.approx(0.8 * planted, abs=0.03)
+
+
+def test_curves_follow_what_was_planted(demo, tmp_path):
+    out = tmp_path / "model=attn-2l-s0" / "curves.parquet"
+    curves(**demo, in_context=InContext(), bootstrap=BOOTSTRAP, out=out)
+    table = CURVES.read(out)
+    assert table["step"].to_list() == STEPS.tolist()
+    icl, low, high = (table[f"icl_windowed{end}"].to_numpy() for end in ("", "_low", "_high"))
+    planted = sigmoid_fall(TOKENS, 4e6, 6e6, 0.4)
+    assert np.mean((low <= planted) & (planted <= high)) > 0.9
+    deviation = 1.06 * (power_law(TOKENS) + sigmoid_fall(TOKENS, 4e6, 6e6, 0.3))  # of one token's loss, nats
+    np.testing.assert_allclose(high - low, 2 * 1.96 * deviation * np.sqrt(2 / 21 / 1024), rtol=0.35)
+    np.testing.assert_allclose(np.diff(icl - planted), 0, atol=0.05)  # the examples' own difficulty cancels
+    assert table["best_prefix_matching"].to_numpy() == pytest.approx(rising(3.8, 5.4, 0.8), abs=1e-6)
+    late = TOKENS > 5 * MILLION  # before, another head may be the best
+    assert table["best_induction_copying"].to_numpy()[late] == pytest.approx(rising(3, 5, 0.5)[late], abs=1e-6)
+
+
+def test_statistics_are_those_of_their_definitions(small):
+    kept = signals(small["losses"], read_random_index(small["evaluation"]), SMALL)
+    values = small["values"].astype(np.float64)
+    at_random = values[:, np.arange(6), np.array([1, 8, 3, 4, 5, 6]) - 1]
+    expected = {
+        "loss": at_random,
+        "mean_loss": values.mean(axis=2),
+        "icl_score": values[:, :, 5] - values[:, :, 1],
+        "icl_windowed": (values[:, :, 4] + values[:, :, 5] - values[:, :, 1] - values[:, :, 2]) / 2,
+    }
+    assert kept.by_example_SE.keys() == expected.keys()
+    for name, statistic in expected.items():
+        np.testing.assert_allclose(kept.by_example_SE[name], statistic, rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(kept.by_index_SI, values.mean(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(kept.tokens_S, np.arange(4) * TOKENS_A_STEP)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 4])
+def test_order_and_cut_of_the_parts_change_nothing(small, tmp_path, blocks):
+    cut = write_losses(tmp_path / "cut" / "model=tiny", range(4), small["values"], blocks)
+    tables = []
+    for number, parts in enumerate((small["losses"], cut[::-1])):
+        out = tmp_path / "model=tiny" / f"{number}.parquet"
+        curves(parts, small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out)
+        tables.append(CURVES.read(out))
+    assert tables[0].equals(tables[1])
+
+
+def test_a_model_of_few_snapshots_has_no_window_and_says_so(small, tmp_path):
+    folder = tmp_path / "model=short"
+    parts = write_losses(folder, range(3), small["values"][:3], blocks=1)
+    heads = [write_heads(folder / "heads.parquet", range(3), {"prefix_matching": np.full((3, 2), 0.1)})]
+    out = folder / "phases.parquet"
+    phases(parts, heads, small["evaluation"], SMALL, BOOTSTRAP, Phases(), out)
+    table = PHASES.read(out)
+    assert table["found"].to_list() == [False] * 4
+    assert set(table["reason"]) == {"3 snapshots; at least 4 are needed"}
+
+
+def without(path, column):
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.drop_columns([column]), path)
+
+
+def test_what_is_missing_is_told(small):
+    read = {"parts": small["losses"], "random_index_E": read_random_index(small["evaluation"])}
+    with pytest.raises(InductionError, match=r"does not exist\. Make it: snakemake"):
+        random_index_losses([small["folder"] / "block-9.parquet"], read["random_index_E"])
+    with pytest.raises(InductionError, match="no parts to read"):
+        random_index_losses([], read["random_index_E"])
+    with pytest.raises(InductionError, match="step 0 has 6 rows of 6 examples; one row for each of the 7"):
+        random_index_losses(small["losses"], np.ones(7, dtype=np.int64))
+    with pytest.raises(InductionError, match="has example 5, but the evaluation set has 5 examples"):
+        random_index_losses(small["losses"], np.ones(5, dtype=np.int64))
+    with pytest.raises(InductionError, match="step 0 has 12 rows of 6 examples"):
+        random_index_losses([small["losses"][0]] * 2, read["random_index_E"])
+    with pytest.raises(InductionError, match=r"differ in the steps \[2, 3\]"):
+        curves(small["losses"][:1], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, small["folder"] / "x")
+    with pytest.raises(InductionError, match="tokens 9 to 9 are asked of losses of 8 tokens"):
+        random_index_losses(small["losses"], np.full(6, 9))
+    with pytest.raises(InductionError, match="token 510 is asked of losses of 8 tokens"):
+        signals(**read, in_context=InContext())
+    without(small["losses"][0], "loss")
+    with pytest.raises(InductionError, match="lacks loss of table losses"):
+        random_index_losses(**read)
+    without(small["heads"][0], "copying")
+    with pytest.raises(InductionError, match="lacks copying of table heads"):
+        curves(small["losses"][1:], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, small["folder"] / "x")
+
+
+def test_a_damaged_evaluation_set_is_told(small, tmp_path):
+    with pytest.raises(InductionError, match="this evaluation set does not exist"):
+        read_random_index(tmp_path / "nowhere.safetensors")
+    whole = small["evaluation"].read_bytes()
+    for kept in (0, 5, len(whole) - 4):
+        small["evaluation"].write_bytes(whole[:kept])
+        with pytest.raises(InductionError, match="not a whole safetensors file"):
+            read_random_index(small["evaluation"])
+
+
+def test_curves_are_readable_by_polars_as_one_table(small, tmp_path):
+    for model in ("a", "b"):
+        out = tmp_path / "curves" / f"model={model}" / "curves.parquet"
+        curves(small["losses"], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out)
+    frame = pl.read_parquet(tmp_path / "curves", hive_partitioning=True)
+    assert frame.group_by("model").len().sort("model").rows() == [("a", 4), ("b", 4)]

@@ -1,0 +1,138 @@
+"""Sources: which files are read, what is taken from them, and what is said when one cannot be read."""
+
+import bz2
+import gzip
+import json
+import lzma
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from induction.corpus.sources import describe, documents
+from induction.errors import InductionError
+from induction.study.corpora import Source
+
+COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+TEXTS = ["one\r\ntwo", "drei é", "四 🙂"]
+
+
+def texts_of(**fields):
+    return [document.text for document in documents(Source(**fields))]
+
+
+def parquet(column, name="text"):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({name: column, "other": list(range(len(column)))}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+# --- packages ---------------------------------------------------------------------------------------------------
+
+PACKAGE = {"b.py": "b", "a.py": "a", "sub/c.py": "c", "sub/_made.py": "made", "notes.txt": "notes"}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Install a distribution `Sample-Text` 1.2 with a script that its installer wrote outside of it."""
+    site, info = tmp_path / "lib" / "site", tmp_path / "lib" / "site" / "sample_text-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Sample-Text\nVersion: 1.2\n")
+    (info / "RECORD").write_text("".join(f"sample/{name},,\n" for name in [*PACKAGE, "../../bin/run.py"]))
+    for name, text in PACKAGE.items():
+        (site / "sample" / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / "sample" / name).write_text(text)
+    monkeypatch.syspath_prepend(str(site))
+    return site / "sample"
+
+
+def test_package_files_are_sorted_included_and_excluded(package):
+    assert texts_of(package="sample-text") == ["a", "b", "made", "c"]
+    assert texts_of(package="sample-text", exclude=["_made.py"]) == ["a", "b", "c"]
+    assert texts_of(package="sample-text", exclude=["sample/sub/*"]) == ["a", "b"]
+    assert texts_of(package="sample-text", include=["*.txt", "c.py"]) == ["notes", "c"]
+    assert describe(Source(package="sample-text", version="1.2")) == {"package": "sample-text", "version": "1.2"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"package": "sample-txet"}, r"not installed. Install it: pip install sample-txet. Did you mean Sample-Text\?"),
+        ({"package": "sample-text", "version": "1.3"}, r"in version 1\.2.*pip install sample-text==1\.3"),
+        ({"package": "sample-text", "include": ["*.md"]}, r"none of its 5 files matches include \['\*\.md'\]"),
+    ],
+)
+def test_package_that_cannot_be_read(package, fields, message):
+    with pytest.raises(InductionError, match=message):
+        texts_of(**fields)
+
+
+def test_package_with_a_missing_file(package):
+    (package / "b.py").unlink()
+    with pytest.raises(InductionError, match=r"b\.py: cannot be read \(No such file.*exclude"):
+        texts_of(package="sample-text")
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_every_kind_of_file_gives_the_same_documents(tmp_path, suffix):
+    compress = COMPRESSORS[suffix]
+    lines = "\n".join(json.dumps({"id": 1, "text": text}) for text in TEXTS) + "\n\n"
+    (tmp_path / f"lines.jsonl{suffix}").write_bytes(compress(lines.encode()))
+    (tmp_path / f"rows.parquet{suffix}").write_bytes(compress(parquet(TEXTS)))
+    for number, text in enumerate(TEXTS):
+        (tmp_path / f"text{number}.md{suffix}").write_bytes(compress(text.encode()))
+    for pattern in ("*.jsonl*", "*.parquet*", "*.md*"):
+        assert texts_of(files=f"{tmp_path}/{pattern}") == TEXTS
+    origins = [document.origin for document in documents(Source(files=f"{tmp_path}/*.jsonl*"))]
+    assert origins == [f"{tmp_path}/lines.jsonl{suffix}:{number}" for number in (1, 2, 3)]
+
+
+def test_another_text_field(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "x"}')
+    (tmp_path / "b.parquet").write_bytes(parquet(["y"], "body"))
+    assert texts_of(files=f"{tmp_path}/*", text_field="body") == ["x", "y"]
+
+
+def test_globs_descend_and_exclude(tmp_path):
+    for name in ("b/2.txt", "a/1.txt", "a/skip.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert texts_of(files=f"{tmp_path}/**/*.txt", exclude=["skip.txt"]) == ["a/1.txt", "b/2.txt"]
+    with pytest.raises(InductionError, match=r"no file matches .*\.rst\. Relative globs start at"):
+        texts_of(files=f"{tmp_path}/*.rst")
+    with pytest.raises(InductionError, match=r"no file matches .* \(1 do, and exclude \['2\.txt'\]"):
+        texts_of(files=f"{tmp_path}/b/*", exclude=["2.txt"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"caf\xe9", r'a\.txt: not UTF-8 text: byte 3 is 0xe9\. .*add "a\.txt" to the source\'s exclude'),
+        (
+            "a.jsonl",
+            b'{"text": "x"}\n{"tex": 1, "id": 2}',
+            r"a\.jsonl:2: no field text\. .*tex, id.*Did you mean tex\?",
+        ),
+        ("a.jsonl", b'{"text": 3}', r"a\.jsonl:1: field text holds int"),
+        ("a.jsonl", b"[1]", r"a\.jsonl:1: a JSON object is needed, and this is list"),
+        ("a.jsonl", b"\n{", r"a\.jsonl:2: not a line of JSON"),
+        ("a.parquet", parquet(["x"], "content"), r"a\.parquet: no column text\. Columns: content, other"),
+        ("a.parquet", parquet(["x", None]), r"a\.parquet row 2: column text holds nothing"),
+        ("a.parquet", parquet([1]), r"a\.parquet row 1: column text holds int"),
+        ("a.parquet", parquet(TEXTS)[:-9], r"a\.parquet: truncated or damaged"),
+        ("a.txt.gz", gzip.compress(b"x" * 99)[:-9], r"a\.txt\.gz: truncated or damaged"),
+        ("a.txt.bz2", bz2.compress(b"x" * 99)[:-9], r"a\.txt\.bz2: truncated or damaged"),
+        ("a.txt.xz", lzma.compress(b"x" * 99)[:-9], r"a\.txt\.xz: truncated or damaged"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}')[:-9], r"a\.jsonl\.gz: truncated or damaged"),
+        ("a.txt.gz", b"not compressed", r"a\.txt\.gz: truncated or damaged"),
+        ("a.txt.bz2", b"not compressed", r"a\.txt\.bz2: truncated or damaged"),
+        ("a.txt.xz", b"not compressed", r"a\.txt\.xz: truncated or damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_where_and_why(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InductionError, match=message):
+        texts_of(files=f"{tmp_path}/*")

@@ -1,0 +1,345 @@
+"""What is drawn equals what the tables hold: read back from the figure's artists, never from pixels."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from simulated_tables import DEMO, N_HEADS, SETTINGS_JSON, SMEARED, STEPS, Planted, models_json, write_tables
+
+from induction.errors import InductionError
+from induction.figures import theme
+from induction.figures.inputs import FigureInputs, read_inputs
+from induction.figures.stage import FIGURES, figure
+from induction.study.config import FIGURES as CONFIGURED
+from induction.study.evaluation import Heads
+from induction.tables.classes import head_classes
+
+ONE, TWO = DEMO[0], DEMO[1]
+SIX = tuple(Planted(n_layers, None if n_layers == 1 else 6 - 0.5 * n_layers) for n_layers in range(1, 7))
+SEEDS = tuple(
+    Planted(n_layers, None if n_layers == 1 else 4.4 + 0.4 * seed, seed) for n_layers in (1, 2) for seed in range(3)
+)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> list[Path]:
+    return write_tables(tmp_path_factory.mktemp("demo"))
+
+
+def inputs_of(name: str, paths, models=DEMO) -> FigureInputs:
+    needs = importlib.import_module(FIGURES[name]).NEEDS
+    return read_inputs(name, needs, paths, models_json(models), SETTINGS_JSON)
+
+
+def drawn(name: str, paths, models=DEMO):
+    """Return the inputs, the figure and its panels."""
+    inputs = inputs_of(name, paths, models)
+    result = importlib.import_module(FIGURES[name]).draw(inputs)
+    return inputs, result, [axis for axis in result.axes if axis.get_label() != "<colorbar>"]
+
+
+def in_rows(axes, n_columns):
+    return np.array(axes, dtype=object).reshape(-1, n_columns)
+
+
+def lines(axis, label):
+    return [line for line in axis.lines if line.get_label() == label]
+
+
+def only(axis, label):
+    (line,) = lines(axis, label)
+    return line
+
+
+def head_lines(axis):
+    return [line for line in axis.lines if line.get_label().startswith("layer ")]
+
+
+def bands(axis):
+    return [
+        (patch.get_x(), patch.get_x() + patch.get_width()) for patch in axis.patches if isinstance(patch, Rectangle)
+    ]
+
+
+def notes(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def same_line(line, rows: pl.DataFrame, column: str):
+    np.testing.assert_array_equal(line.get_xdata(), rows["tokens"])
+    np.testing.assert_array_equal(line.get_ydata(), rows[column])
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------
+
+
+def test_the_phase_change_shows_every_score_of_the_tables(demo):
+    inputs, _, axes = drawn("phase_change", demo, (ONE, TWO))
+    score, matching, loss = in_rows(axes, 2)[:, 1]
+    curves = inputs.tables["curves"].filter(model=TWO.name)
+    for axis, column in ((score, "icl_windowed"), (score, "icl_score"), (loss, "loss")):
+        same_line(only(axis, column), curves, column)
+    same_line(only(loss, "loss of 1 layer"), inputs.tables["curves"].filter(model=ONE.name), "loss")
+    assert len(head_lines(matching)) == TWO.n_layers * N_HEADS
+    heads = inputs.tables["heads"].filter(model=TWO.name, layer=1, head=1).sort("step")
+    same_line(only(matching, "layer 1 head 1"), heads, "prefix_matching")
+
+
+def test_induction_heads_are_coloured_and_the_best_is_bold(demo):
+    _, _, axes = drawn("phase_change", demo, (ONE, TWO))
+    matching = in_rows(axes, 2)[1, 1]
+    for line in head_lines(matching):
+        planted = line.get_label() == "layer 1 head 1"
+        assert line.get_color() == theme.CLASS_COLOURS["induction" if planted else "other"]
+        assert (line.get_linewidth() == theme.BOLD) == planted
+    styles = {line.get_label()[:7]: line.get_linestyle() for line in head_lines(matching)}
+    assert styles["layer 0"] != styles["layer 1"]
+
+
+def test_the_loss_of_one_layer_stands_behind_the_others_alone(demo):
+    _, _, axes = drawn("phase_change", demo, (ONE, TWO))
+    loss_of_one, loss_of_two = in_rows(axes, 2)[2]
+    assert not lines(loss_of_one, "loss of 1 layer")
+    assert loss_of_two.lines.index(only(loss_of_two, "loss of 1 layer")) == 0
+
+
+@pytest.mark.parametrize("name", ["phase_change", "smeared_keys", "ablations"])
+def test_the_band_is_the_window_of_the_table_phases(demo, name):
+    inputs, _, axes = drawn(name, demo, (ONE, TWO))
+    window = inputs.tables["phases"].filter(model=TWO.name, signal="icl").row(0, named=True)
+    for without, with_band in in_rows(axes, 2):
+        assert bands(without) == []
+        assert bands(with_band) == [pytest.approx((window["start_tokens"], window["end_tokens"]))]
+
+
+def test_the_interval_of_the_score_is_the_table_s(demo):
+    inputs, _, axes = drawn("smeared_keys", demo, DEMO[:4])
+    curves = inputs.tables["curves"].filter(model="smeared-1l-s0")
+    (band,) = in_rows(axes, 2)[1, 0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert set(curves["icl_windowed_low"]) | set(curves["icl_windowed_high"]) == set(heights)
+
+
+def test_smeared_keys_are_a_row_a_family_and_a_column_a_depth(demo):
+    inputs, _, axes = drawn("smeared_keys", demo)
+    panels = in_rows(axes, 2)
+    assert [axis.get_ylabel() for axis in panels[:, 0]] == [
+        f"{label}\nICL score (nats)" for label in ("attention-only", "smeared keys", "with MLPs")
+    ]
+    assert [axis.get_title() for axis in panels[0]] == ["1 layer", "2 layers"]
+    assert notes(panels[2, 0]) == ["not in\nthis study"]
+    for model, axis in zip(DEMO, [*panels[:2].flat, panels[2, 1]], strict=True):
+        same_line(only(axis, "icl_windowed"), inputs.tables["curves"].filter(model=model.name), "icl_windowed")
+    assert len({only(axis, "icl_windowed").get_color() for axis in panels[:, 1]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "table", "mode", "column"),
+    [
+        (1, "ablations", "pattern-preserving", "icl_change"),
+        (2, "ablations", "full", "icl_change"),
+        (3, "attributions", "pattern-preserving", "before_after"),
+    ],
+)
+def test_ablations_show_every_head_with_its_class_and_two_standard_errors(demo, row, table, mode, column):
+    inputs, _, axes = drawn("ablations", demo)
+    axis = in_rows(axes, len(DEMO))[row, 1]
+    expected = {"layer 1 head 1": "induction", "layer 0 head 2": "previous-token"}
+    assert len(head_lines(axis)) == len(axis.collections) == TWO.n_layers * N_HEADS
+    for line, band in zip(head_lines(axis), axis.collections, strict=True):
+        layer, head = int(line.get_label().split()[1]), int(line.get_label().split()[3])
+        rows = inputs.tables[table].filter(model=TWO.name, mode=mode, layer=layer, head=head).sort("step")
+        same_line(line, rows, column)
+        colour = theme.CLASS_COLOURS[expected.get(line.get_label(), "other")]
+        assert line.get_color() == to_hex(band.get_facecolor()[0]).upper() == colour
+        top = (rows[column] + 2 * rows[f"{column}_se"].cast(rows[column].dtype)).max()
+        assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(top)
+    np.testing.assert_array_equal(only(axis, "zero").get_ydata(), [0, 0])
+
+
+def test_pca_draws_each_way_by_time_with_its_window_and_the_others_behind(demo):
+    inputs, _, axes = drawn("pca", demo)
+    assert [axis.get_title() for axis in axes[:2]] == ["attention-only, 1 layer", "attention-only, 2 layers"]
+    rows = inputs.tables["pca"].filter(model=TWO.name).sort("step")
+    (way,) = [artist for artist in axes[1].collections if isinstance(artist, LineCollection)]
+    segments = np.array(way.get_segments())
+    np.testing.assert_array_equal(segments[:, 0], rows.select("pc1", "pc2").to_numpy()[:-1])
+    assert (np.diff(way.get_array()) > 0).all()
+    assert sum(len(lines(axes[1], model.name)) for model in DEMO) == len(DEMO) - 1
+    window = inputs.tables["phases"].filter(model=TWO.name).row(0, named=True)
+    for label, column in (("start of the window", "start_step"), ("end of the window", "end_step")):
+        mark = only(axes[1], label)
+        assert list(mark.get_xdata()) == rows.filter(step=window[column])["pc1"].to_list()
+        assert not lines(axes[0], label)
+    assert axes[0].get_ylabel() == "PC2, nats\n(16% of the variance)"
+    assert axes[4].get_xlabel() == "PC1, nats\n(71% of the variance)"
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------
+
+
+def test_seeds_are_one_column_thin_beneath_their_mean(tmp_path):
+    inputs, _, axes = drawn("phase_change", write_tables(tmp_path, SEEDS), SEEDS)
+    assert [len(architecture.models) for architecture in inputs.architectures] == [3, 3]
+    score, matching, _ = in_rows(axes, 2)[:, 1]
+    curves = [inputs.tables["curves"].filter(model=model.name)["icl_windowed"].to_numpy() for model in SEEDS[3:]]
+    assert [line.get_linewidth() for line in lines(score, "seed")] == [theme.THIN] * 3
+    np.testing.assert_allclose(only(score, "icl_windowed").get_ydata(), np.mean(curves, axis=0))
+    assert len(bands(score)) == 3
+    assert len(head_lines(matching)) == 3 * TWO.n_layers * N_HEADS
+    best = np.mean([line.get_ydata() for line in lines(matching, "layer 1 head 1")], axis=0)
+    np.testing.assert_allclose(only(matching, "mean of the best heads").get_ydata(), best, rtol=1e-6)
+
+
+def test_the_mean_of_seeds_is_taken_over_the_time_they_share():
+    early = (np.array([0.0, 2.0, 4.0]), np.array([0.0, 2.0, 4.0]))
+    late = (np.array([1.0, 3.0, 5.0]), np.array([3.0, 5.0, 7.0]))
+    tokens, values = theme.mean_of_seeds([early, late])
+    np.testing.assert_array_equal(tokens, [1, 2, 3, 4])
+    np.testing.assert_array_equal(values, tokens + 1)
+
+
+def test_models_that_differ_in_what_figures_are_not_told_stand_for_themselves(demo):
+    twice = json.dumps([{**json.loads(models_json([TWO]))[0], "name": name} for name in ("wide", "narrow")])
+    inputs = read_inputs("smeared_keys", ("curves",), demo, twice, SETTINGS_JSON)
+    assert [inputs.title(column) for column in inputs.architectures] == ["wide\n2 layers", "narrow\n2 layers"]
+
+
+def test_a_family_that_sweeps_smeared_keys_has_a_column_for_each_kind(demo):
+    models = (Planted(1, None), Planted(1, 1.1, **{**SMEARED, "family": "attn", "label": "attention-only"}))
+    inputs = read_inputs("smeared_keys", ("curves",), demo, models_json(models), SETTINGS_JSON)
+    variants = [architecture.variant for architecture in inputs.architectures]
+    assert variants == ["attention-only, plain keys", "attention-only, smeared keys"]
+
+
+# --- what is not there yet --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_model_without_rows_gets_a_note(tmp_path, name):
+    paths = write_tables(tmp_path, (ONE, TWO))
+    without_two = [path for path in paths if f"model={TWO.name}" not in path.parts and path.stem != "pca"]
+    pca = tmp_path / "one" / "pca.parquet"
+    write_tables(tmp_path / "one", (ONE,))[-1].rename(pca)
+    _, _, axes = drawn(name, [*without_two, pca], (ONE, TWO))
+    column = in_rows(axes, 2)[:, 1]
+    assert all(notes(axis) for axis in column)
+    assert not any(head_lines(axis) for axis in column)
+
+
+def test_ablations_say_what_is_missing(tmp_path):
+    _, _, axes = drawn("ablations", write_tables(tmp_path / "all", (ONE, TWO)), (ONE, TWO))
+    assert notes(in_rows(axes, 2)[3, 0]) == ["no phase change:\nno before and after"]
+    paths = write_tables(tmp_path / "none", (TWO,), steps=STEPS[:0])
+    _, _, axes = drawn("ablations", paths, (TWO,))
+    assert [notes(axis)[0].split()[0:2] for axis in axes] == [["no", "snapshots"]] + 3 * [["no", "heads"]]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_tables_without_rows_draw_notes(tmp_path, name):
+    figure(name, write_tables(tmp_path, (TWO,), steps=STEPS[:0]), models_json([TWO]), SETTINGS_JSON, tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_single_snapshot_is_enough(tmp_path, name):
+    drawn(name, write_tables(tmp_path, (TWO,), steps=STEPS[:1]), (TWO,))
+
+
+def test_a_missing_table_is_named(demo, tmp_path):
+    curves = [path for path in demo if "curves" in path.parts]
+    with pytest.raises(InductionError, match=r"figure phase_change: needs table heads, phases.*Given: curves"):
+        figure("phase_change", curves, models_json(DEMO), SETTINGS_JSON, tmp_path / "figure.pdf")
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "settings", "told"),
+    [
+        ("phase_chang", models_json(DEMO), SETTINGS_JSON, "Did you mean phase_change"),
+        ("pca", "[]", SETTINGS_JSON, "no models to show"),
+        ("pca", "[{", SETTINGS_JSON, "--models: not JSON"),
+        ("pca", '[{"name": "a"}]', SETTINGS_JSON, "models.0.family: this field is required"),
+        ("pca", models_json(DEMO), '{"heads": {}}', "in_context: this field is required"),
+    ],
+)
+def test_a_mistake_is_told(demo, tmp_path, name, models, settings, told):
+    with pytest.raises(InductionError, match=told):
+        figure(name, demo, models, settings, tmp_path / "figure.pdf")
+
+
+# --- layout and files -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("models", [(TWO,), DEMO, SIX], ids=["one", "demo", "six"])
+def test_no_text_overlaps_another_or_leaves_the_figure(tmp_path, name, models):
+    _, result, _ = drawn(name, write_tables(tmp_path, models), models)
+    result.set_dpi(200)
+    canvas = FigureCanvasAgg(result)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    texts = [text for axis in result.axes for text in _shown_texts(axis)] + result.legends[0].get_texts()
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()]
+    for number, (text, box) in enumerate(boxes):
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= result.bbox.x1 and box.y1 <= result.bbox.y1
+        assert inside, f"{text!r} leaves the figure"
+        for other, other_box in boxes[number + 1 :]:
+            assert not box.overlaps(other_box), f"{text!r} overlaps {other!r}"
+
+
+def _shown_texts(axis):
+    """Titles, labels and the ticks' labels inside the limits."""
+    yield from (axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label)
+    for side, limits in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+        for tick in side.get_major_ticks():
+            if min(limits) <= tick.get_loc() <= max(limits):
+                yield from (label for label in (tick.label1, tick.label2) if label.get_visible())
+
+
+@pytest.mark.parametrize("name", ["phase_change", "smeared_keys", "ablations"])
+def test_both_axes_say_their_units(demo, name):
+    _, _, axes = drawn(name, demo)
+    panels = in_rows(axes, 2 if name == "smeared_keys" else len(DEMO))
+    assert {axis.get_xlabel() for axis in panels[-1]} == {"training tokens"}
+    assert all("nats" in axis.get_ylabel() or "share" in axis.get_ylabel() for axis in panels[:, 0])
+    formatted = panels[-1, 0].xaxis.get_major_formatter()
+    assert formatted(4e6, 0) == "4M"
+
+
+@pytest.mark.parametrize(("tokens", "text"), [(0, "0"), (500_000, "500k"), (4e6, "4M"), (2.5e9, "2.5B")])
+def test_tokens_are_written_short(tokens, text):
+    assert theme.tokens_text(tokens) == text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_tables_give_the_same_bytes(demo, tmp_path, name):
+    files = []
+    for folder in ("first", "second"):
+        figure(name, demo, models_json([ONE, TWO]), SETTINGS_JSON, tmp_path / folder / f"{name}.pdf")
+        files.append({path.name: path.read_bytes() for path in sorted((tmp_path / folder).iterdir())})
+    assert list(files[0]) == [f"{name}.pdf", f"{name}.png", f"{name}.svg"]
+    assert files[0] == files[1]
+
+
+def test_the_configuration_and_the_captions_know_the_same_figures():
+    captions = Path(__file__).parents[2] / "workflow" / "report"
+    assert set(FIGURES) == set(CONFIGURED) <= {path.stem for path in captions.glob("*.rst")}
+
+
+def test_classes_are_taken_at_the_last_snapshot_and_induction_comes_first():
+    scores = [  # step, head, prefix matching, copying, previous token, class
+        (1, 0, 0.9, 0.9, 0.0, None),
+        (2, 0, 0.3, 0.1, 0.9, "induction"),
+        (2, 1, 0.9, 0.0, 0.3, "previous-token"),
+        (2, 2, 0.9, 0.0, 0.2, "other"),
+    ]
+    names = ("step", "head", "prefix_matching", "copying", "previous_token", "class")
+    heads = pl.DataFrame(scores, schema=names, orient="row").with_columns(model=pl.lit("m"), layer=0)
+    found = head_classes(heads.drop("class"), Heads())
+    assert found["class"].to_list() == heads.filter(step=2)["class"].to_list()

@@ -1,0 +1,134 @@
+"""Models, steps, blocks and recipes; what changes a recipe and what does not."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from induction.study import digests
+from induction.study.config import ModelFields, SnapshotRule
+from induction.study.jobs import Jobs
+from induction.study.steps import blocks, every_nth, snapshot_steps
+from induction.study.study import Model, load_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def model(**fields):
+    return Model("m", "f", "label", ModelFields(**fields), vocab_size=1024)
+
+
+def test_a_family_is_the_product_of_its_sweep(tmp_path):
+    (tmp_path / "config").mkdir()
+    shutil.copy(ROOT / "config/config.yaml", tmp_path / "config")
+    content = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+    content["families"]["attn"]["sweep"] = {"n_layers": [1, 2, 3], "seed": [0, 1, 2]}
+    (tmp_path / "config/models.yaml").write_text(yaml.safe_dump(content))
+    names = [name for name in load_study(tmp_path).models if name.startswith("attn")]
+    assert names == [f"attn-{n_layers}l-s{seed}" for n_layers in (1, 2, 3) for seed in (0, 1, 2)]
+
+
+def test_snapshot_steps():
+    assert snapshot_steps([SnapshotRule(every=100)], 250) == (0, 100, 200, 250)
+    assert snapshot_steps([SnapshotRule(every=5, start=10, stop=20)], 100) == (0, 10, 15, 20, 100)
+    # the paper's full-scale models: 2^5 ... 2^17 and a final one
+    assert snapshot_steps([SnapshotRule(powers_of_two=True, start=32)], 140_000)[1:-1] == tuple(
+        2**n for n in range(5, 18)
+    )
+
+
+@given(st.integers(1, 40), st.integers(1, 400), st.integers(1, 400), st.integers(1, 20))
+def test_more_steps_change_no_full_block(every, n_steps, more, size):
+    rules = [SnapshotRule(every=every)]
+    short = model(snapshots=rules, n_steps=every * n_steps, block_snapshots=size)
+    long = model(snapshots=rules, n_steps=every * (n_steps + more), block_snapshots=size)
+    assert short.steps == long.steps[: len(short.steps)]
+    whole = [block for block, steps in enumerate(short.blocks) if len(steps) == size]
+    assert all(short.recipe(block) == long.recipe(block) for block in whole)
+    assert sum(short.blocks, ()) == short.steps
+
+
+def test_every_nth_has_the_last():
+    assert every_nth((0, 10, 20, 30, 40, 45), 2) == {0, 20, 40, 45}
+    assert blocks(range(5), 2) == ((0, 1), (2, 3), (4,))
+
+
+def test_a_recipe_holds_all_that_changes_weights_and_nothing_else():
+    base = model().recipe(0)
+    for changed in (
+        {"learning_rate": 1e-3},
+        {"seed": 1},
+        {"d_model": 64},
+        {"smeared_keys": True},
+        {"weight_decay": 0.0},
+    ):
+        assert model(**changed).recipe(0) != base, changed
+    for unchanged in ({"n_steps": 40_000}, {"epochs": 2.0}):
+        assert model(**unchanged).recipe(0) == base, unchanged
+    fields = set(ModelFields.model_fields) - {"n_steps", "epochs", "snapshots", "block_snapshots"}
+    assert fields == {*base["settings"], *base["architecture"]} - {"vocab_size"}, "a new field must enter the recipe"
+
+
+def test_tokens_needed():
+    assert model(n_steps=10, batch_size=4, n_ctx=512).tokens_needed == 10 * 4 * 512 + 1
+    assert model(n_steps=10, batch_size=4, n_ctx=512, epochs=2.0).tokens_needed == 10 * 4 * 256 + 1
+
+
+def test_the_ablated_steps_of_all_blocks_are_those_of_the_model():
+    jobs, study = Jobs(load_study(ROOT)), load_study(ROOT)
+    for name, which in study.models.items():
+        steps = []
+        for block in range(len(which.blocks)):
+            steps += yaml.safe_load(jobs.ablated_json(SimpleNamespace(model=name, block=str(block))))["steps"]
+        assert len(steps) >= 8
+        assert steps == sorted(every_nth(which.steps, study.config.ablations.every))
+        assert which.steps[-1] in steps
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """Return the digest of a stage after an edit of one module's text."""
+
+    def digest(stage, module, edit):
+        digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests._tree.cache_clear()
+        read = Path.read_text
+        file = digests._found(module)
+        monkeypatch.setattr(
+            Path, "read_text", lambda path, **how: edit(read(path, **how)) if path == file else read(path, **how)
+        )
+        try:
+            return digests.code_digest(stage)
+        finally:
+            monkeypatch.undo()
+            digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests._tree.cache_clear()
+
+    return digest
+
+
+HEADS, LOSSES, PCA = "induction.measure.heads", "induction.measure.losses", "induction.figures.pca"
+
+
+def test_a_digest_sees_code_and_not_its_words(edited):
+    def nothing(text):
+        return text
+
+    def comment(text):
+        return text.replace('"""', '"""Other words. ', 1) + "\n# a comment\n\n\n"
+
+    def code(text):
+        return text + "\nADDED = 1\n"
+
+    before = {stage: edited(stage, HEADS, nothing) for stage in (HEADS, LOSSES, PCA)}
+    assert all(edited(stage, HEADS, comment) == before[stage] for stage in before)
+    assert edited(HEADS, HEADS, code) != before[HEADS]
+    assert edited(LOSSES, HEADS, code) == before[LOSSES]
+    assert edited(HEADS, "induction.models.transformer", code) != before[HEADS], "what a stage imports counts"
+    assert edited(PCA, "induction.models.transformer", code) == before[PCA]
+    assert edited(PCA, "induction.figures.theme", code) != before[PCA]
+    assert edited(PCA, "induction.figures.ablations", code) == before[PCA]
+    with pytest.raises(ModuleNotFoundError):
+        digests.code_digest("induction.measure.hedas")

@@ -1,0 +1,233 @@
+"""A block that was killed, repeated or cut differently has the weights of one that was not."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from induction.corpus.build import corpus
+from induction.corpus.shards import open_corpus
+from induction.errors import InductionError
+from induction.models.snapshots import open_snapshots
+from induction.study.config import ModelFields
+from induction.study.corpora import Corpus, Source
+from induction.study.study import Model
+from induction.tables.training import TRAINING
+from induction.train.loop import train
+from induction.train.order import DataOrder
+
+FIELDS = {
+    "n_layers": 1,
+    "d_model": 32,
+    "n_heads": 2,
+    "n_ctx": 32,
+    "batch_size": 2,
+    "warmup_steps": 5,
+    "n_steps": 40,
+    "snapshots": [{"every": 10}],
+    "block_snapshots": 3,
+}
+
+
+def model(**fields):
+    return Model("tiny", "tiny", "tiny", ModelFields(**{**FIELDS, **fields}), vocab_size=300)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """A corpus of words drawn at random, about 40,000 tokens."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = random.Random(0)
+    words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 7))) for _ in range(400)]
+    for index in range(60):
+        (folder / f"{index}.txt").write_text(" ".join(generator.choices(words, k=300)), encoding="utf-8")
+    out = folder / "corpus"
+    corpus(Corpus(sources=(Source(files=str(folder / "*.txt")),), vocab_size=300), "tiny", out)
+    return out / "manifest.json"
+
+
+@pytest.fixture(scope="module")
+def tokens(manifest):
+    return open_corpus(manifest.parent)
+
+
+def train_all(which, tokens, folder):
+    for block in range(len(which.blocks)):
+        train_block(which, block, tokens, folder)
+    return folder
+
+
+def train_block(which, block, tokens, folder):
+    manifest, table = folder / f"block-{block}.json", table_path(folder, block)
+    train(which.recipe(block), tokens, manifest, table, tokens_needed=which.tokens_needed)
+
+
+def table_path(folder, block):
+    return folder / "model=tiny" / f"block-{block}.parquet"
+
+
+def weights(folder):
+    """Hash of every snapshot file, by step."""
+    files = sorted((folder / "snapshots").glob("*.safetensors"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tokens, tmp_path_factory):
+    """The uninterrupted run."""
+    return train_all(model(), tokens, tmp_path_factory.mktemp("whole"))
+
+
+def test_a_block_has_the_snapshots_and_rows_of_its_recipe(whole):
+    steps = [[s.step for s in open_snapshots(whole / f"block-{block}.json")] for block in range(2)]
+    assert steps == [[0, 10, 20], [30, 40]]
+    rows = TRAINING.read([table_path(whole, 0), table_path(whole, 1)])
+    assert rows["step"].to_list() == list(range(40))
+    assert rows["tokens"].to_list() == [64 * step for step in range(40)]
+    assert rows["loss"][0] == pytest.approx(np.log(300), abs=0.05), "before training: the loss of no knowledge"
+    assert rows["loss"][-5:].mean() < rows["loss"][0] - 0.5
+    assert rows["learning_rate"][:6].to_list() == pytest.approx([4e-3 * min(1, (s + 1) / 5) for s in range(6)])
+
+
+def test_blocks_of_another_size_train_the_same_weights(whole, tokens, tmp_path):
+    assert weights(train_all(model(block_snapshots=2), tokens, tmp_path)) == weights(whole)
+
+
+def test_more_steps_add_blocks_and_change_none(whole, tokens):
+    short, long = model(n_steps=20), model(n_steps=80)
+    assert short.recipe(0) == long.recipe(0) == model().recipe(0)
+    assert len(long.blocks) == 3
+
+
+@pytest.mark.parametrize(("how", "optimizer"), [(signal.SIGKILL, "muon"), (signal.SIGTERM, "adamw")])
+def test_killed_at_any_moment_and_run_again_is_bit_identical(how, optimizer, manifest, tokens, tmp_path):
+    fields = {"optimizer": optimizer, "n_steps": 400, "snapshots": [{"every": 40}], "block_snapshots": 20}
+    whole = train_all(model(**fields), tokens, tmp_path / "whole")
+    folder, generator = tmp_path / "killed", random.Random(f"{how}{optimizer}")
+    kills = 0
+    for _ in range(20):
+        process = start(model(**fields), manifest, folder)
+        progress = len(list((folder / "snapshots").glob("*"))) + generator.randint(2, 4)
+        while process.poll() is None and len(list((folder / "snapshots").glob("*"))) < progress:
+            time.sleep(0.001)
+        time.sleep(generator.random() * 0.1)
+        process.send_signal(how)
+        code = process.wait(timeout=60)
+        assert code in (0, -how, 128 + how), process.stderr.read()
+        kills += code != 0
+        if code == 0:
+            break
+        assert not (folder / "block-0.json").exists(), "a manifest is written last"
+    assert code == 0
+    assert kills >= 2, "the run must have been killed for this test to say anything"
+    assert weights(folder) == weights(whole)
+    assert json.loads((folder / "block-0.json").read_text()) == json.loads((whole / "block-0.json").read_text())
+    same = ["step", "tokens", "loss", "gradient_norm", "learning_rate"]
+    assert TRAINING.read(table_path(folder, 0), same).equals(TRAINING.read(table_path(whole, 0), same))
+
+
+def start(which, manifest, folder):
+    command = [sys.executable, "-m", "induction", "train", str(manifest), "--recipe", json.dumps(which.recipe(0))]
+    command += ["--tokens-needed", "0", "--out", str(folder / "block-0.json"), "--table", str(table_path(folder, 0))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_lost_or_changed_snapshot_is_trained_again(tokens, tmp_path):
+    folder = train_all(model(), tokens, tmp_path)
+    before = weights(folder)
+    lost, changed = (folder / "snapshots" / f"step-{step:08d}.safetensors" for step in (30, 10))
+    lost.unlink()
+    changed.write_bytes(changed.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(InductionError, match=r"step-00000030.*missing.*--forcerun train"):
+        list(open_snapshots(folder / "block-1.json"))
+    with pytest.raises(InductionError, match=r"step-00000010.*has changed"):
+        list(open_snapshots(folder / "block-0.json"))
+    for block in (1, 0):
+        train_block(model(), block, tokens, folder)
+    assert weights(folder) == before
+
+
+def test_the_state_of_another_recipe_is_not_gone_on_from(whole, tokens, tmp_path):
+    other = model(learning_rate=1e-3)
+    expected = train_all(other, tokens, tmp_path / "alone")
+    mixed = train_all(model(), tokens, tmp_path / "mixed")
+    assert weights(train_all(other, tokens, mixed)) == weights(expected) != weights(whole)
+
+
+def test_a_block_without_any_state_is_trained_from_the_start(whole, tokens, tmp_path):
+    train_block(model(), 1, tokens, tmp_path)
+    late = {
+        name: value
+        for name, value in weights(whole).items()
+        if name in ("step-00000030.safetensors", "step-00000040.safetensors")
+    }
+    assert weights(tmp_path) == late
+    assert TRAINING.read(table_path(tmp_path, 1))["step"].to_list() == list(range(20, 40))
+
+
+def test_a_corpus_too_short_is_told_before_training(tokens, tmp_path):
+    n_steps = (tokens.n_train_tokens - 1) // 64 + 1
+    with pytest.raises(InductionError) as told:
+        train_block(model(n_steps=n_steps), 0, tokens, tmp_path)
+    assert f"corpus packages holds {tokens.n_train_tokens:,} training tokens" in str(told.value)
+    assert f"training would read {n_steps * 64 + 1:,}" in str(told.value)
+    assert "lower n_steps" in str(told.value)
+    assert not list(tmp_path.iterdir())
+    train_block(model(n_steps=n_steps, epochs=2.0), 0, tokens, tmp_path)
+
+
+def test_divergence_is_told(tokens, tmp_path):
+    wild = model(learning_rate=1e30, warmup_steps=0, optimizer="adamw")
+    with pytest.raises(InductionError, match=r"training diverged: the loss of step \d+ is .*Lower learning_rate"):
+        train_block(wild, 0, tokens, tmp_path)
+
+
+def test_training_numbers_change_only_on_purpose():
+    """Stored, not derived: raise TRAINING_VERSION of study/study.py when these must change."""
+
+    class Counting:
+        n_train_tokens, fingerprint = 10_000, "counting"
+
+        def read(self, start, stop):
+            return np.arange(start, stop) * 7 % 300
+
+    losses = {}
+    for optimizer in ("adamw", "muon"):
+        which = model(optimizer=optimizer, smeared_keys=True, d_mlp=64, n_layers=2)
+        engine_losses = []
+        from induction.train.plain import PlainEngine
+
+        recipe = which.recipe(0)
+        engine = PlainEngine(which.architecture, recipe["settings"], "cpu")
+        order = DataOrder(300, 2, 0)
+        for step in range(8):
+            rows = [Counting().read(i * 32, i * 32 + 33) for i in order.sequences_at(step)]
+            engine_losses.append(engine.step(torch.from_numpy(np.stack(rows)), 1.0).loss)
+        losses[optimizer] = engine_losses
+    assert losses["adamw"] == pytest.approx(STORED["adamw"], abs=2e-3)
+    assert losses["muon"] == pytest.approx(STORED["muon"], abs=2e-2), "Muon orthogonalises in bfloat16"
+
+
+STORED = {
+    "adamw": [5.7065, 5.7138, 5.5012, 5.3739, 5.5124, 5.5432, 5.4072, 5.4011],
+    "muon": [5.7065, 5.7157, 5.5023, 5.3656, 5.4999, 5.5301, 5.3586, 5.3808],
+}
+
+
+def test_every_epoch_reads_every_sequence_once():
+    order = DataOrder(n_sequences=12, batch_size=5, seed=3)
+    read = np.concatenate([order.sequences_at(step) for step in range(12)])
+    assert len(read) == 60
+    for epoch in range(5):
+        assert sorted(read[12 * epoch : 12 * (epoch + 1)]) == list(range(12))
+    assert not np.array_equal(read[:12], read[12:24]), "epochs differ in order"
+    assert not np.array_equal(read[:12], np.concatenate([DataOrder(12, 5, 4).sequences_at(s) for s in range(3)])[:12])

@@ -1,0 +1,257 @@
+"""The real workflow, end to end, on a tiny study; then what `snakemake -n` plans after each kind of change."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+CORPORA = {"words": {"vocab_size": 300, "held_out": 0.2, "sources": [{"files": "text/*.txt"}]}}
+FAMILIES = {
+    "attn": {
+        "label": "attention-only",
+        "base": {
+            "corpus": "words",
+            "d_model": 32,
+            "n_heads": 2,
+            "n_ctx": 64,
+            "batch_size": 2,
+            "n_steps": 30,
+            "snapshots": [{"every": 5}],
+            "block_snapshots": 4,
+        },
+        "sweep": {"n_layers": [1, 2], "seed": [0]},
+    },
+    "smeared": {
+        "label": "smeared keys",
+        "base": {"corpus": "words", "d_model": 32, "n_heads": 2, "n_ctx": 64, "batch_size": 2, "n_steps": 15,
+                 "snapshots": [{"every": 5}], "block_snapshots": 4, "smeared_keys": True},
+        "sweep": {"n_layers": [1]},
+    },
+}  # fmt: skip
+STUDY = {
+    "description": "tiny",
+    "families": ["attn", "smeared"],
+    "evaluation": {"n_examples": 24, "n_tokens": 64},
+    "probes": {"n_sequences": 4, "period": 12, "n_examples": 4},
+    "in_context": {"early": 8, "late": 60, "early_window": [6, 10], "late_window": [56, 64]},
+    "ablations": {"n_examples": 12, "every": 3},
+    "bootstrap": {"n_resamples": 40},
+    "figures": {
+        "phase_change": {"families": ["attn"]},
+        "smeared_keys": {"families": ["attn", "smeared"]},
+        "ablations": {"families": ["attn"]},
+        "pca": {"families": ["attn", "smeared"]},
+    },
+}
+
+
+class Project:
+    """A copy of the repository with a tiny study, in which Snakemake is run as a user does."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "profiles", "envs", "src"):
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        (folder / "config").mkdir()
+        (folder / "text").mkdir()
+        generator = random.Random(0)
+        words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 6))) for _ in range(300)]
+        for index in range(80):
+            text = " ".join(generator.choices(words, k=200))
+            (folder / "text" / f"{index}.txt").write_text(text, encoding="utf-8")
+        self.configure()
+
+    def configure(self, families=None, study=None, corpora=None):
+        models = {"corpora": corpora or CORPORA, "families": families or FAMILIES}
+        self.write("config/models.yaml", yaml.safe_dump(models, sort_keys=False))
+        config = {"study": "tiny", "studies": {"tiny": {**STUDY, **(study or {})}}}
+        self.write("config/config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def write(self, path, text):
+        (self.folder / path).write_text(text, encoding="utf-8")
+
+    def edit(self, module, edit):
+        path = self.folder / "src/induction" / module
+        path.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def run(self, *arguments):
+        environment = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder / "src"),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [str(BIN / "snakemake"), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def planned(self, *arguments):
+        """Return the jobs that a dry run plans, as texts like `train attn-1l-s0 0`."""
+        done = self.run("-n", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        jobs = set()
+        for job in re.split(r"\n(?=(?:local)?rule \w+:)", done.stdout + done.stderr)[1:]:
+            rule = re.match(r"(?:local)?rule (\w+):", job)[1]
+            wildcards = dict(re.findall(r"(\w+)=([^,\s]+)", (re.search(r"wildcards: (.*)", job) or [0, ""])[1]))
+            named = [wildcards[name] for name in ("model", "block", "corpus") if name in wildcards]
+            jobs.add(" ".join([rule, *named]))
+        return jobs - {"all"}
+
+
+FIGURES = {"phase_change_figure", "smeared_keys_figure", "ablations_figure", "pca_figure"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    plan = project.planned("results/figures/phase_change.pdf")
+    assert {job.split()[0] for job in plan} == {
+        "corpus", "evaluation", "probes", "train", "losses", "heads", "curves", "phases", "phase_change_figure",
+    }, "a figure needs no more than it shows"  # fmt: skip
+    assert not any("smeared" in job for job in plan)
+    done = project.run("--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+@pytest.fixture
+def restored(project):
+    """Undo what a test did to code and configuration."""
+    kept = project.folder.parent / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(project.folder / "src", kept)
+    yield project
+    shutil.rmtree(project.folder / "src")
+    shutil.copytree(kept, project.folder / "src")
+    project.configure()
+    assert project.planned() == set()
+
+
+def test_every_figure_and_table_is_there(project):
+    for figure in STUDY["figures"]:
+        for suffix in ("pdf", "svg", "png"):
+            assert (project.folder / f"results/figures/{figure}.{suffix}").stat().st_size > 1000
+    tables = project.folder / "results/tables"
+    rows = {
+        name: pl.read_parquet(tables / name / "**/*.parquet", hive_partitioning=True)
+        for name in ("training", "losses", "heads", "ablations", "curves", "phases", "attributions")
+    }
+    assert rows["training"].filter(model="attn-2l-s0").height == 30
+    assert rows["losses"].filter(model="attn-2l-s0").height == 7 * 24
+    assert rows["heads"].filter(model="attn-2l-s0").height == 7 * 4
+    assert sorted(rows["ablations"].filter(model="attn-2l-s0")["step"].unique()) == [0, 15, 30]
+    assert rows["ablations"].filter(model="attn-2l-s0").height == 3 * (1 + 2 * 4)
+    assert rows["curves"].filter(model="smeared-1l-s0")["step"].to_list() == [0, 5, 10, 15]
+    assert rows["phases"]["signal"].n_unique() == 4
+    by_duckdb = duckdb.sql(
+        f"select count(*) from read_parquet('{tables}/losses/**/*.parquet', hive_partitioning=true)"
+    ).fetchall()
+    assert by_duckdb == [(rows["losses"].height,)]
+
+
+def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
+    assert project.planned() == set()
+    logs = project.folder / "results/logs"
+    assert (logs / "train/attn-2l-s0-1.log").is_file()
+    benchmark = pl.read_csv(logs / "train/attn-2l-s0-1.tsv", separator="\t")
+    assert benchmark["max_rss"].cast(pl.Float64, strict=False)[0] < 2000, "peak memory, MB"
+
+
+def test_a_comment_or_docstring_replans_nothing(restored):
+    for module in ("measure/heads.py", "models/transformer.py", "figures/pca.py", "train/loop.py"):
+        restored.edit(module, lambda text: text.replace('"""', '"""New words: ', 1) + "\n# a comment\n")
+    assert restored.planned() == set()
+
+
+def test_a_figures_module_replans_that_figure_alone(restored):
+    restored.edit("figures/pca.py", lambda text: text + "\nADDED = 1\n")
+    assert restored.planned() == {"pca_figure"}
+
+
+def test_a_measurements_module_replans_it_and_what_reads_it(restored):
+    restored.edit("measure/ablations.py", lambda text: text + "\nADDED = 1\n")
+    models = {"attn-1l-s0": 2, "attn-2l-s0": 2}
+    ablations = {f"ablations {model} {block}" for model, n_blocks in models.items() for block in range(n_blocks)}
+    attributions = {f"attributions {model}" for model in models}
+    assert restored.planned() == ablations | attributions | {"ablations_figure"}
+
+
+def test_an_edit_of_training_code_trains_nothing(restored):
+    restored.edit("train/plain.py", lambda text: text + "\nADDED = 1\n")
+    assert restored.planned() == set()
+
+
+def test_a_changed_window_measures_nothing_again(restored):
+    restored.configure(study={"phases": {"min_icl_drop_nats": 0.3}})
+    plan = restored.planned()
+    assert {job.split()[0] for job in plan} == {"phases", "attributions", *FIGURES}
+
+
+def test_a_value_added_to_a_sweep_plans_the_new_model_and_the_figures_that_show_it(restored):
+    families = {**FAMILIES, "smeared": {**FAMILIES["smeared"], "sweep": {"n_layers": [1, 2]}}}
+    restored.configure(families=families)
+    plan = restored.planned()
+    new = {f"{stage} smeared-2l-s0 0" for stage in ("train", "losses", "heads")}
+    new |= {"curves smeared-2l-s0", "phases smeared-2l-s0"}
+    assert plan == new | {"pca", "pca_figure", "smeared_keys_figure"}
+
+
+def test_more_steps_train_only_what_is_new(restored):
+    families = {**FAMILIES, "attn": {**FAMILIES["attn"], "base": {**FAMILIES["attn"]["base"], "n_steps": 55}}}
+    restored.configure(families=families)
+    trained = {job for job in restored.planned() if job.startswith("train")}
+    # block 0 (steps 0 to 15) is whole and stays; block 1 had three of its four snapshots
+    assert trained == {f"train attn-{n_layers}l-s0 {block}" for n_layers in (1, 2) for block in (1, 2)}
+
+
+def test_a_learning_rate_trains_its_family_again_and_no_other(restored):
+    families = {**FAMILIES, "attn": {**FAMILIES["attn"], "base": {**FAMILIES["attn"]["base"], "learning_rate": 1e-3}}}
+    restored.configure(families=families)
+    plan = restored.planned()
+    assert {job for job in plan if job.startswith("train")} == {
+        f"train attn-{n}l-s0 {b}" for n in (1, 2) for b in (0, 1)
+    }
+    assert not any(job.endswith(("smeared-1l-s0", "smeared-1l-s0 0")) for job in plan)
+
+
+def test_mistakes_reach_the_user_without_a_traceback(restored):
+    restored.configure(families={**FAMILIES, "attn": {**FAMILIES["attn"], "sweep": {"n_layer": [1]}}})
+    said = restored.run("-n")
+    assert said.returncode != 0
+    told = said.stdout + said.stderr
+    assert "config/models.yaml: families.attn.sweep.n_layer: unknown field." in told
+    assert "Did you mean n_layers?" in told
+    assert "Traceback" not in told
+    restored.configure()
+    said = restored.run("-n", "results/tables/curves/model=attn-3l-s0/part.parquet")
+    assert "no model of study tiny is called attn-3l-s0" in said.stdout + said.stderr
+
+
+def test_a_lost_snapshot_is_told_and_its_block_made_again(restored):
+    snapshot = restored.folder / "results/models/attn-2l-s0/snapshots/step-00000005.safetensors"
+    content = snapshot.read_bytes()
+    snapshot.unlink()
+    said = restored.run(
+        "--cores", "2", "--forcerun", "losses", "--", "results/tables/losses/model=attn-2l-s0/block-0.parquet"
+    )
+    assert said.returncode != 0
+    told = said.stdout + said.stderr
+    assert "step-00000005.safetensors: this snapshot, named by" in told
+    command = re.search(r"snakemake (--forcerun train -- results/models/attn-2l-s0/block-0.json)", told)
+    assert command, told
+    again = restored.run("--cores", "2", *command[1].split())
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert snapshot.read_bytes() == content
+    done = restored.run("--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
