@@ -41,7 +41,7 @@ format: $(VENV)/.dev
 	$(BIN)/induction schema --out config/schema
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/benchmarks/measure.py
+	$(BIN)/python tests/benchmarks/train.py
 
 # The environment: made from the lock file, and made anew when it changes. torch comes first and alone,
 # so that a CPU build that pip was pointed at (PIP_EXTRA_INDEX_URL, see the README) is the one kept.

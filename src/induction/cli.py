@@ -82,7 +82,7 @@ def _heads(args: Arguments) -> None:
 
     examples, drawn = read_evaluation(args.evaluation), read_probes(args.probes)
     text = examples.tokens[: args.settings["n_examples"], :-1]
-    probes = HeadProbes(drawn.repeated, args.settings["period"], drawn.distinct, text)
+    probes = HeadProbes(drawn.repeated, drawn.period, drawn.distinct, text)
     heads(args.block, probes, args.out, **_measuring(args, examples.fingerprint))
 
 
@@ -166,6 +166,12 @@ def _check(args: Arguments) -> None:
         sys.exit(1)
 
 
+def _costs(args: Arguments) -> None:
+    from induction.analyse.costs import as_markdown, costs
+
+    print(as_markdown(costs(args.logs)))
+
+
 def _schema(args: Arguments) -> None:
     from induction.study.schema import write_schemas
 
@@ -245,7 +251,7 @@ STAGES = {
             _BLOCK,
             Option("--probes", "the probes, results/corpora/CORPUS/probes.safetensors", Path),
             _EVALUATION,
-            _settings('{"n_examples": N, "period": N}'),
+            _settings('{"n_examples": N}'),
             _out("results/tables/heads/model=MODEL/block-B.parquet"),
         ),
         _heads,
@@ -321,6 +327,12 @@ STAGES = {
         "In: the tables of the demo. Out: a line for each requirement.",
         (Option("--tables", "folder of the tables", Path, default=Path("results/tables"), required=False),),
         _check,
+    ),
+    "costs": Stage(
+        "Say what each stage of the last run cost: jobs, seconds, peak memory.",
+        "In: the benchmarks that Snakemake kept. Out: a line for each stage.",
+        (Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),),
+        _costs,
     ),
     "schema": Stage(
         "Write the JSON schemas of config/config.yaml and config/models.yaml, by which editors complete them.",

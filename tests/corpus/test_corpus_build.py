@@ -1,5 +1,6 @@
 """Building a corpus: what its documents and tokens must be, whatever the files they came from."""
 
+import hashlib
 import subprocess
 import sys
 from collections import Counter
@@ -236,3 +237,10 @@ def test_a_lone_surrogate_names_its_line(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{"text": "\\ud800"}\n')
     with pytest.raises(InductionError, match=r"a\.jsonl:2: not text that UTF-8 can hold"):
         build(tmp_path / "corpus", {"files": f"{tmp_path}/a.jsonl"})
+
+
+def test_corpora_change_only_on_purpose(small):
+    """Stored, not derived: raise CORPUS_VERSION of study/corpora.py when this must change."""
+    training, held_out = stored_tokens(small)
+    digest = hashlib.sha256(np.concatenate([training, held_out]).astype(np.int64).tobytes()).hexdigest()
+    assert digest[:16] == "224ca0a2cfa209c3"

@@ -12,7 +12,7 @@ rule corpus:
     threads: 2
     params:
         corpus=study.corpus_json,
-        code=study.code_digest("induction.corpus.build"),
+        version=study.corpus_version,
     shell:
         "induction corpus {wildcards.corpus:q} --config {params.corpus:q} --out {output:q} 2> {log:q}"
 

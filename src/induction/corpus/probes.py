@@ -72,9 +72,9 @@ def read_probes(path: Path) -> ProbeSet:
 
 
 def _candidates(token_counts: NDArray[np.int64], start_token: int, settings: Probes) -> NDArray[np.int64]:
-    """Return the tokens between the rarest and the commonest; of equally common ones the lower number is rarer."""
+    """Return the seen tokens between the rarest and the commonest; of equally common ones the lower number is rarer."""
     tokens = np.argsort(token_counts, kind="stable")
-    tokens = tokens[tokens != start_token]
+    tokens = tokens[(tokens != start_token) & (token_counts[tokens] > 0)]
     n_rarest = int(settings.rarest_excluded * len(tokens))
     n_commonest = int(settings.commonest_excluded * len(tokens))
     return tokens[n_rarest : len(tokens) - n_commonest]

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from induction.study.strict import PositiveFloat, Strict
 
+CORPUS_VERSION = 1
+"""Raised by hand when corpora are made differently on purpose: every model is then trained anew."""
+
 
 class Source(Strict):
     """Where documents come from: an installed Python package, or files of one's own."""

@@ -21,8 +21,12 @@ class Probes(Strict):
     n_sequences: Annotated[int, Field(ge=1)] = Field(32, description="Sequences of each probe (paper: at least 10).")
     period: Annotated[int, Field(ge=2)] = Field(25, description="Random tokens before they repeat (paper: 25).")
     n_repeats: Annotated[int, Field(ge=2)] = Field(4, description="Times they are shown (paper: 4).")
-    commonest_excluded: Fraction = Field(0.05, description="Share of the vocabulary, from its commonest, not drawn.")
-    rarest_excluded: Fraction = Field(0.05, description="Share of the vocabulary, from its rarest, not drawn.")
+    commonest_excluded: Fraction = Field(
+        0.05, description="Share of the tokens seen in training, from the commonest, not drawn."
+    )
+    rarest_excluded: Fraction = Field(
+        0.05, description="Share of the tokens seen in training, from the rarest, not drawn."
+    )
     n_examples: PositiveInt = Field(32, description="Evaluation examples for the previous-token score.")
     seed: int = Field(0, description="Decides the random tokens.")
 

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from induction.study.corpora import CORPUS_VERSION
 from induction.study.digests import code_digest
 from induction.study.steps import every_nth
 from induction.study.study import Model, Study
@@ -62,6 +63,11 @@ class Jobs:
                 source["version"] = source["version"] or _installed(source["package"])
         return json.dumps(content, sort_keys=True)
 
+    @property
+    def corpus_version(self) -> int:
+        """How corpora are made; in place of a digest of code, so that no edit trains a model again by accident."""
+        return CORPUS_VERSION
+
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
         sources = self._study.corpora[wildcards.corpus].sources
@@ -116,9 +122,8 @@ class Jobs:
         return json.dumps({"steps": steps, "n_examples": n_examples, "in_context": in_context}, sort_keys=True)
 
     def head_probes_json(self, _wildcards: Any) -> str:
-        """Return how many real examples heads are scored on, and the period of the repeated tokens."""
-        probes = self._study.config.probes
-        return json.dumps({"n_examples": probes.n_examples, "period": probes.period}, sort_keys=True)
+        """Return how many real examples heads are scored on."""
+        return json.dumps({"n_examples": self._study.config.probes.n_examples})
 
     def curves_json(self, _wildcards: Any) -> str:
         """Return what curves depend on."""

@@ -1,0 +1,62 @@
+"""Fill README.md with what the last run measured: `python docs/fill.py`, after `make demo`.
+
+Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns.
+The figures are copied beside this file. No number there is typed by hand.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from induction.tables.schemas import TABLES
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def tables() -> str:
+    """Return every table with its columns, as text for the README."""
+    lines = []
+    for table in TABLES.values():
+        place = (
+            f"results/tables/{table.name}/model=…/*.parquet"
+            if table.partitioned
+            else f"results/tables/{table.name}.parquet"
+        )
+        lines += [
+            f"**`{table.name}`** ({place}): a row is {table.row}.",
+            "",
+            "| column | type | what |",
+            "|---|---|---|",
+        ]
+        lines += [f"| `{column.name}` | {column.kind} | {column.about} |" for column in table.columns]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def said(stage: str) -> str:
+    """Return what a subcommand prints; the check exits with 1 where the demo falls short, and is shown all the same."""
+    done = subprocess.run(["induction", stage], cwd=ROOT, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise SystemExit(done.stderr)
+    return done.stdout.strip()
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """Return the text with what stands between the marks of `name` replaced."""
+    filled, n_filled = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda marks: f"{marks[1]}{content}\n{marks[2]}", text, flags=re.S
+    )
+    if n_filled != 1:
+        raise SystemExit(f"README.md: no marks <!-- {name} --> … <!-- /{name} -->")
+    return filled
+
+
+if __name__ == "__main__":
+    text = README.read_text(encoding="utf-8")
+    for name, content in (("check", said("check")), ("costs", said("costs")), ("tables", tables())):
+        text = fill(text, name, content)
+    README.write_text(text, encoding="utf-8")
+    for figure in (ROOT / "results/figures").glob("*.png"):
+        shutil.copy(figure, ROOT / "docs")
