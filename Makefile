@@ -41,6 +41,7 @@ format: $(VENV)/.dev
 	$(BIN)/induction schema --out config/schema
 
 bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/train.py
 
 # The environment: made from the lock file, and made anew when it changes. torch comes first and alone,

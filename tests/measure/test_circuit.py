@@ -42,7 +42,7 @@ def test_only_the_induction_head_matches_prefixes(scores):
 
 def test_the_off_by_one_reading_would_not_see_it(model, probes):
     """Attention on the earlier copies themselves, or on the tokens before them, is not prefix matching."""
-    pattern_BQK = patterns_and_mixes(model, torch.from_numpy(probes.repeated).long())[1][0][:, 0]
+    pattern_BQK = list(patterns_and_mixes(model, torch.from_numpy(probes.repeated).long()))[1][0][:, 0]
     queries = torch.arange(1 + PERIOD, 1 + PERIOD * REPEATS)
     for shift in (0, -1):
         copies = [pattern_BQK[:, q, torch.arange(int(q) - PERIOD + shift, 0, -PERIOD)].sum(-1) for q in queries]

@@ -141,7 +141,7 @@ def test_smeared_keys_mix_in_the_previous_key():
 
 def test_only_local_heads_are_local():
     model = random_model(4, n_local_heads=1, local_window=5)
-    pattern_BHQK = patterns_and_mixes(model, tokens()[:, :-1])[0][0]
+    pattern_BHQK = next(patterns_and_mixes(model, tokens()[:, :-1]))[0]
     distance_QK = torch.arange(T)[:, None] - torch.arange(T)
     assert (pattern_BHQK[:, 0][:, distance_QK >= 5] == 0).all()
     assert (pattern_BHQK[:, 1:][:, :, (distance_QK >= 5)] > 0).all()
@@ -179,7 +179,7 @@ def test_the_chunked_kernel_and_forced_patterns_equal_the_written_out_pattern(se
 def test_long_contexts_cross_the_kernels_chunks():
     model = random_model(5, n_ctx=300)
     tokens_BT = torch.randint(0, V, (1, 300))
-    by_pattern = patterns_and_mixes(model, tokens_BT)[0][1]
+    by_pattern = next(patterns_and_mixes(model, tokens_BT))[1]
     residual_BTD = model.embed(tokens_BT)
     by_kernel = model.blocks[0].attn.mix(model.blocks[0].ln1(residual_BTD))
     torch.testing.assert_close(by_kernel, by_pattern, atol=TOLERANCE, rtol=TOLERANCE)

@@ -160,6 +160,16 @@ def test_every_figure_and_table_is_there(project):
     assert by_duckdb == [(rows["losses"].height,)]
 
 
+def test_the_queries_of_the_readme_run_and_agree(project):
+    queries = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert len(queries) == 2
+    for query in queries:
+        said = subprocess.run(
+            [sys.executable, "-c", query], cwd=project.folder, capture_output=True, text=True, check=True
+        )
+        assert "attn-1l-s0" in said.stdout
+
+
 def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
     assert project.planned() == set()
     logs = project.folder / "results/logs"

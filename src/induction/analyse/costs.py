@@ -46,5 +46,6 @@ def as_markdown(stages: pl.DataFrame) -> str:
         f"| {row['stage']} | {row['jobs']} | {row['seconds']:.0f} | {row['longest']:.0f} | {row['peak_mb']:.0f} |"
         for row in stages.iter_rows(named=True)
     ]
-    total = f"| **all** | {stages['jobs'].sum()} | {stages['seconds'].sum():.0f} | | {stages['peak_mb'].max():.0f} |"
+    peak = max(stages["peak_mb"].to_list())
+    total = f"| **all** | {stages['jobs'].sum()} | {stages['seconds'].sum():.0f} | | {peak:.0f} |"
     return "\n".join([*lines, total])

@@ -1,14 +1,12 @@
 """The documents of a source: installed Python packages, or files by glob."""
 
 import bz2
-import glob
 import gzip
 import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -17,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from induction.errors import InductionError, nearest
-from induction.study.corpora import Source
+from induction.study.corpora import Source, matches
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _PARQUET_ROWS = 1024
@@ -87,7 +85,7 @@ def _package_files(source: Source) -> list[Path]:
     distribution = _distribution(source)
     # Paths that leave the package's folder are scripts that the installer wrote for this machine.
     listed = [file for file in distribution.files or () if ".." not in file.parts]
-    matching = [file for file in listed if _matches(file, source.include) and not _matches(file, source.exclude)]
+    matching = [file for file in listed if matches(file, source.include) and not matches(file, source.exclude)]
     if not matching:
         raise InductionError(
             f"package {source.package}: none of its {len(listed)} files matches include {list(source.include)} "
@@ -97,16 +95,11 @@ def _package_files(source: Source) -> list[Path]:
 
 
 def _globbed_files(source: Source) -> list[Path]:
-    found = [path for path in map(Path, glob.glob(str(source.files), recursive=True)) if path.is_file()]  # noqa: PTH207
-    kept = sorted(path for path in found if not _matches(path, source.exclude))
-    if not kept:
-        left_out = f" ({len(found)} do, and exclude {list(source.exclude)} leaves them out)" if found else ""
-        raise InductionError(f"no file matches {source.files}{left_out}. Relative globs start at {Path.cwd()}")
-    return kept
-
-
-def _matches(file: Any, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(file.name, pattern) or fnmatchcase(file.as_posix(), pattern) for pattern in patterns)
+    files = source.globbed_files()
+    if not files:
+        without = f" without matching exclude {list(source.exclude)}" if source.exclude else ""
+        raise InductionError(f"no file matches {source.files}{without}. Relative globs start at {Path.cwd()}")
+    return files
 
 
 # --- what a file holds ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Axes: B sequence, T position, H head, Q query, K key, E width of a head, D residual stream, V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -52,19 +53,18 @@ def heads(manifest: Path, probes: HeadProbes, out: Path, *, provenance: dict[str
 def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.generic]]:
     """Return the columns of the table `heads`, one entry a head, layer by layer."""
     n_layers, n_heads = model.architecture.n_layers, model.architecture.n_heads
-    repeated = patterns_and_mixes(model, _tokens(model, probes.repeated))
     distinct_BT = _tokens(model, probes.distinct)
+    repeated = patterns_and_mixes(model, _tokens(model, probes.repeated))
     distinct = patterns_and_mixes(model, distinct_BT)
     text = patterns_and_mixes(model, _tokens(model, probes.text))
     scores: dict[str, list[Score]] = {
-        "prefix_matching": [prefix_matching(pattern, probes.period) for pattern, _ in repeated],
-        "previous_token": [previous_token(pattern) for pattern, _ in text],
-        "copying": [],
-        "copying_literal": [],
+        name: [] for name in ("prefix_matching", "previous_token", "copying", "copying_literal")
     }
-    for attention, (pattern_BHQK, z_BHQE) in zip(attentions(model), distinct, strict=True):
-        rise_BHQT = sample_rise(model, attention, z_BHQE, distinct_BT)
-        calibrated, literal = copying(pattern_BHQK, rise_BHQT)
+    for block, on_repeated, on_distinct, on_text in zip(model.blocks, repeated, distinct, text, strict=True):
+        scores["prefix_matching"].append(prefix_matching(on_repeated[0], probes.period))
+        scores["previous_token"].append(previous_token(on_text[0]))
+        pattern_BHQK, z_BHQE = on_distinct
+        calibrated, literal = copying(pattern_BHQK, sample_rise(model, block.attn, z_BHQE, distinct_BT))
         scores["copying"].append(calibrated)
         scores["copying_literal"].append(literal)
 
@@ -83,20 +83,13 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
     return columns
 
 
-def patterns_and_mixes(model: Transformer, tokens_BT: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return every layer's pattern, [B, H, Q, K], and mixes of values, [B, H, Q, E]."""
-    seen = []
+def patterns_and_mixes(model: Transformer, tokens_BT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield layer after layer the pattern, [B, H, Q, K], and mixes of values, [B, H, Q, E]; none is kept."""
     residual_BTD = model.embed(tokens_BT)
     for block in model.blocks:
         z_BHQE, pattern_BHQK = block.attn.mix_and_pattern(block.ln1(residual_BTD))
-        seen.append((pattern_BHQK, z_BHQE))
+        yield pattern_BHQK, z_BHQE
         residual_BTD = block.after_attention(residual_BTD + block.attn.result(z_BHQE))
-    return seen
-
-
-def attentions(model: Transformer) -> list[Attention]:
-    """Return the attention of every layer."""
-    return [block.attn for block in model.blocks]
 
 
 def prefix_matching(pattern_BHQK: Tensor, period: int) -> Score:

@@ -1,5 +1,8 @@
 """Corpora: where text comes from, the vocabulary made from it, and what is kept out of training."""
 
+import glob
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -37,6 +40,16 @@ class Source(Strict):
         if self.version is not None and self.package is None:
             raise ValueError("version belongs to a package")
         return self
+
+    def globbed_files(self) -> list[Path]:
+        """Return the files that the glob `files` names and `exclude` leaves, in the order of their names."""
+        found = (Path(name) for name in glob.glob(self.files or "", recursive=True))  # noqa: PTH207 (takes any glob)
+        return sorted(path for path in found if path.is_file() and not matches(path, self.exclude))
+
+
+def matches(file: PurePath, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a file's name or its whole path matches one of some shell patterns."""
+    return any(fnmatchcase(file.name, pattern) or fnmatchcase(file.as_posix(), pattern) for pattern in patterns)
 
 
 class Corpus(Strict):

@@ -2,7 +2,6 @@
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from induction.study.corpora import CORPUS_VERSION
@@ -71,8 +70,7 @@ class Jobs:
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
         sources = self._study.corpora[wildcards.corpus].sources
-        globs = [source.files for source in sources if source.files]
-        return sorted(str(path) for pattern in globs for path in _glob(pattern) if path.is_file())
+        return [str(path) for source in sources if source.files for path in source.globbed_files()]
 
     def evaluation_json(self, _wildcards: Any) -> str:
         """Return how the evaluation set is made."""
@@ -205,10 +203,3 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None  # The corpus stage says how to install it.
-
-
-def _glob(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    return (
-        list(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if path.anchor else list(Path().glob(pattern))
-    )

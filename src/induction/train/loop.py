@@ -185,9 +185,9 @@ class _Reporter:
     """A progress bar in a terminal; elsewhere a line now and then."""
 
     def __init__(self, name: str, first: int, last: int) -> None:
-        self._name, self._last = name, last
+        self._name, self._first, self._last = name, first, last
         self._bar = tqdm(total=last, initial=first, desc=name, unit="step", disable=not sys.stderr.isatty())
-        self._spoke = time.monotonic()
+        self._began = self._spoke = time.monotonic()
 
     def __enter__(self) -> "_Reporter":
         return self
@@ -201,5 +201,7 @@ class _Reporter:
             self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             self._bar.update(1)
         elif step == self._last or time.monotonic() - self._spoke > _PLAIN_LINE_SECONDS:
-            print(f"{self._name}: step {step}/{self._last}, loss {loss:.3f}, {speed:,.0f} tokens/s", file=sys.stderr)
+            left = (time.monotonic() - self._began) / (step - self._first) * (self._last - step)
+            place = f"{self._name}: step {step}/{self._last}"
+            print(f"{place}, loss {loss:.3f}, {speed:,.0f} tokens/s, {left:.0f} s left", file=sys.stderr, flush=True)
             self._spoke = time.monotonic()

@@ -1,0 +1,90 @@
+"""The demo's check sees what is met and what is not; costs add up."""
+
+import polars as pl
+import pytest
+
+from induction.analyse.check import as_markdown, check
+from induction.analyse.costs import costs
+from induction.errors import InductionError
+from induction.study.config import ModelFields
+from induction.study.study import Model
+from induction.tables.ablations import ABLATIONS
+from induction.tables.curves import CURVES
+from induction.tables.heads import HEADS
+from induction.tables.phases import PHASES
+
+
+def model(**fields):
+    return Model("m", "f", "l", ModelFields(**fields), vocab_size=300)
+
+
+def filled(table, columns):
+    """Every column of a table that is not given, empty where it may be and 0 elsewhere."""
+    empty = {"string": "", "bool": False}
+    rest = {c.name: None if c.nullable else empty.get(c.kind, 0.0) for c in table.columns if c.name not in columns}
+    n_rows = max((len(value) for value in columns.values() if isinstance(value, list)), default=1)
+    arrays = {c.name: [[0.0]] * n_rows for c in table.columns if c.kind == "float32[]"}
+    return {**{name: [value] * n_rows for name, value in rest.items()}, **arrays, **columns}
+
+
+def write(folder, *, best=0.8, icl=-0.4, window=True, induction=0.3, others=(-0.01, -0.02, 0.5)):
+    """Tables of a model with one induction head, 1.0, and three others; step 10 is the last."""
+
+    def path(table):
+        return folder / table.name / "model=m" / "part.parquet"
+
+    CURVES.write(
+        path(CURVES), filled(CURVES, {"step": [0, 10], "best_prefix_matching": [0.9, best], "icl_windowed": [0.0, icl]})
+    )
+    span = {"start_tokens": 1e6, "end_tokens": 2e6} if window else {}
+    PHASES.write(path(PHASES), filled(PHASES, {"signal": "icl", "found": window, **span}))
+    heads = {"layer": [1, 0, 0, 0], "head": [0, 1, 2, 3]}
+    HEADS.write(path(HEADS), filled(HEADS, {"step": 10, **heads, "prefix_matching": [best, 0.1, 0.1, 0.1]}))
+    rows = {"step": 10, "mode": ["intact", *["pattern-preserving"] * 4], "icl_change": [0.0, induction, *others]}
+    rows |= {name: [None, *values] for name, values in heads.items()} | {"icl_windowed": [icl] * 5}
+    ABLATIONS.write(path(ABLATIONS), filled(ABLATIONS, rows))
+    return folder
+
+
+def met(requirements):
+    return [requirement.met for requirement in requirements]
+
+
+def test_two_layers(tmp_path):
+    two = [model(n_layers=2)]
+    assert met(check(two, write(tmp_path / "a"))) == [True] * 5
+    assert met(check(two, write(tmp_path / "b", best=0.5))) == [False, True, True, True, True]
+    assert met(check(two, write(tmp_path / "c", icl=-0.2))) == [True, False, True, True, True]
+    assert met(check(two, write(tmp_path / "d", window=False))) == [True, True, False, True, True]
+    assert met(check(two, write(tmp_path / "e", induction=0.19))) == [True, True, True, False, True]
+    assert met(check(two, write(tmp_path / "f", others=(0.1, 0.1, -0.1)))) == [True, True, True, True, False]
+
+
+def test_one_layer(tmp_path):
+    windowed, without = write(tmp_path / "a", best=0.02), write(tmp_path / "b", best=0.2, window=False)
+    assert met(check([model(n_layers=1)], windowed)) == [True, False]
+    assert met(check([model(n_layers=1)], without)) == [False, True]
+    assert met(check([model(n_layers=1, smeared_keys=True)], windowed)) == [True]
+    assert met(check([model(n_layers=1, smeared_keys=True)], without)) == [False]
+    assert check([model(n_layers=2, d_mlp=64), model(n_layers=3)], tmp_path) == []
+
+
+def test_what_is_not_met_stands_out_and_missing_tables_are_told(tmp_path):
+    text = as_markdown(check([model(n_layers=1)], write(tmp_path, best=0.02)))
+    assert "| m | best prefix matching below 0.1 | 0.020 | yes |" in text
+    assert "| m | no window | 1.00 to 2.00M tokens | **no** |" in text
+    with pytest.raises(InductionError, match=r"curves/model=m/part.parquet: this part of table curves does not exist"):
+        check([model(n_layers=1)], tmp_path / "nowhere")
+
+
+def test_costs_add_up(tmp_path):
+    header = "s\th:m:s\tmax_rss\tmax_vms\n"
+    for name, seconds, peak in (("train/a-0", 60.5, "500.0"), ("train/a-1", 30.0, "-"), ("pca", 2.0, "300.0")):
+        path = tmp_path / f"{name}.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(header + f"{seconds}\t0:01:00\t{peak}\t1.0\n")
+    found = costs(tmp_path)
+    assert found.filter(stage="train").row(0) == ("train", 2, 90.5, 60.5, 500.0)
+    assert found.filter(pl.col("stage") == "pca").row(0) == ("pca", 1, 2.0, 2.0, 300.0)
+    with pytest.raises(InductionError, match="no job has run yet"):
+        costs(tmp_path / "none")

@@ -1,0 +1,39 @@
+"""What the README says is what the code does."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILL = runpy.run_path(str(ROOT / "docs/fill.py"))
+
+
+def test_the_tables_are_those_of_the_code():
+    """Else: python docs/fill.py."""
+    assert FILL["fill"](README, "tables", FILL["tables"]()) == README
+
+
+def test_measured_parts_are_filled_in():
+    for name in ("check", "costs"):
+        inside = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", README, re.S)
+        assert inside[1].startswith("| "), name
+
+
+def test_every_file_that_is_named_exists():
+    for path in re.findall(r"\]\(([a-zA-Z][^)#:]*)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_make_target_and_subcommand_that_is_named_exists():
+    from induction.cli import STAGES
+
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"`?make ([a-z][a-z-]*)`", README)) <= set(targets)
+    assert set(re.findall(r"`induction ([a-z]+)`", README)) <= set(STAGES)
+
+
+def test_the_queries_are_python():
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        ast.parse(block)
