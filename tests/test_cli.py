@@ -28,7 +28,7 @@ def test_a_missing_input_is_told(capsys, tmp_path):
 
 def test_a_setting_of_the_wrong_kind_is_told(capsys, tmp_path):
     message = said(capsys, "figure", "pca", "x", "--models", "[", "--settings", "{}", "--out", str(tmp_path))
-    assert "argument --models: not JSON" in message
+    assert "--models: not JSON" in message
     models = json.dumps([])
     message = said(capsys, "figure", "pcaa", "x", "--models", models, "--settings", "{}", "--out", str(tmp_path))
     assert "pcaa" in message
@@ -36,6 +36,15 @@ def test_a_setting_of_the_wrong_kind_is_told(capsys, tmp_path):
     message = said(capsys, "corpus", "mine", "--config", config, "--out", str(tmp_path / "manifest.json"))
     assert "corpora.mine: vocab_sise: unknown field" in message
     assert "Did you mean vocab_size?" in message
+
+
+def test_settings_are_checked(capsys, tmp_path):
+    corpus, out = str(tmp_path / "manifest.json"), str(tmp_path / "out")
+    message = said(capsys, "evaluation", corpus, "--settings", '{"evaluation": {"n_example": 3}}', "--out", out)
+    assert "--settings: evaluation: n_example: unknown field" in message
+    assert "Did you mean n_examples?" in message
+    message = said(capsys, "evaluation", corpus, "--settings", "[]", "--out", out)
+    assert "argument --settings: not a JSON object" in message
 
 
 def test_an_unknown_stage_names_those_there_are(capsys):

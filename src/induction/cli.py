@@ -5,11 +5,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from induction import __version__
 from induction.errors import InductionError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+ModelT = TypeVar("ModelT", bound="BaseModel")
 Arguments = argparse.Namespace
 
 
@@ -48,14 +52,14 @@ def _evaluation(args: Arguments) -> None:
     from induction.corpus.evaluation import evaluation
     from induction.study.evaluation import Evaluation
 
-    evaluation(args.corpus.parent, Evaluation(**args.settings["evaluation"]), args.out)
+    evaluation(args.corpus.parent, _part(args, "evaluation", Evaluation), args.out)
 
 
 def _probes(args: Arguments) -> None:
     from induction.corpus.probes import probes
     from induction.study.evaluation import Probes
 
-    probes(args.corpus.parent, Probes(**args.settings["probes"]), args.out)
+    probes(args.corpus.parent, _part(args, "probes", Probes), args.out)
 
 
 def _train(args: Arguments) -> None:
@@ -81,24 +85,24 @@ def _heads(args: Arguments) -> None:
     from induction.measure.heads import HeadProbes, heads
 
     examples, drawn = read_evaluation(args.evaluation), read_probes(args.probes)
-    text = examples.tokens[: args.settings["n_examples"], :-1]
+    text = examples.tokens[: _number(args, "n_examples")]
     probes = HeadProbes(drawn.repeated, drawn.period, drawn.distinct, text)
     heads(args.block, probes, args.out, **_measuring(args, examples.fingerprint))
 
 
 def _ablations(args: Arguments) -> None:
     from induction.corpus.evaluation import read_evaluation
-    from induction.measure.ablations import Asked, ablations
+    from induction.measure.ablations import ablations
     from induction.study.evaluation import InContext
 
     examples = read_evaluation(args.evaluation)
-    n_examples = args.settings["n_examples"]
-    asked = Asked.of(InContext(**args.settings["in_context"]), examples.random_index[:n_examples])
     ablations(
         args.block,
-        examples.tokens[:n_examples],
-        asked,
-        args.settings["steps"],
+        examples.tokens,
+        examples.random_index,
+        _number(args, "n_examples"),
+        _part(args, "in_context", InContext),
+        args.settings.get("steps", []),
         args.out,
         **_measuring(args, examples.fingerprint),
     )
@@ -113,34 +117,34 @@ def _measuring(args: Arguments, evaluation: str) -> dict[str, Any]:
 
     prepare_cpu()
     manifest = read_json(args.block, "block manifest")
-    provenance = {"recipe": manifest["recipe"], "corpus": manifest["corpus"], "evaluation": evaluation}
+    provenance = {"recipe": manifest["identity"], "corpus": manifest["corpus"], "evaluation": evaluation}
     return {"device": "cuda" if torch.cuda.is_available() else "cpu", "provenance": provenance}
 
 
 def _curves(args: Arguments) -> None:
     from induction.analyse.curves import curves
-    from induction.study.evaluation import Bootstrap, InContext
+    from induction.study.analysis import Bootstrap
+    from induction.study.evaluation import InContext
 
-    settings = args.settings
-    in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
+    in_context, bootstrap = _part(args, "in_context", InContext), _part(args, "bootstrap", Bootstrap)
     curves(args.losses, args.heads, args.evaluation, in_context, bootstrap, args.out)
 
 
 def _phases(args: Arguments) -> None:
     from induction.analyse.phases import phases
-    from induction.study.evaluation import Bootstrap, InContext, Phases
+    from induction.study.analysis import Bootstrap, Phases
+    from induction.study.evaluation import InContext
 
-    settings = args.settings
-    in_context, bootstrap = InContext(**settings["in_context"]), Bootstrap(**settings["bootstrap"])
-    rules = Phases(**settings["phases"])
+    in_context, bootstrap = _part(args, "in_context", InContext), _part(args, "bootstrap", Bootstrap)
+    rules = _part(args, "phases", Phases)
     phases(args.losses, args.heads, args.evaluation, in_context, bootstrap, rules, args.out)
 
 
 def _attributions(args: Arguments) -> None:
     from induction.analyse.attributions import attributions
-    from induction.study.evaluation import Bootstrap
+    from induction.study.analysis import Bootstrap
 
-    bootstrap = Bootstrap(**args.settings["bootstrap"])
+    bootstrap = _part(args, "bootstrap", Bootstrap)
     attributions(args.ablations, args.losses, args.phases, args.evaluation, bootstrap, args.out)
 
 
@@ -153,14 +157,14 @@ def _pca(args: Arguments) -> None:
 def _figure(args: Arguments) -> None:
     from induction.figures.stage import figure
 
-    figure(args.name, args.tables, json.dumps(args.models), json.dumps(args.settings), args.out / args.name)
+    figure(args.name, args.tables, args.models, args.settings, args.out / args.name)
 
 
 def _check(args: Arguments) -> None:
     from induction.analyse.check import as_markdown, check
     from induction.study.study import load_study
 
-    requirements = check(list(load_study().models.values()), args.tables)
+    requirements = check(list(load_study(study=args.study).models.values()), args.tables, args.logs)
     print(as_markdown(requirements))
     if not all(requirement.met for requirement in requirements):
         sys.exit(1)
@@ -178,11 +182,28 @@ def _schema(args: Arguments) -> None:
     write_schemas(args.out)
 
 
+def _part(args: Arguments, name: str, model: type[ModelT]) -> ModelT:
+    """Return one part of --settings, checked."""
+    from induction.study.reading import validate
+
+    return validate(args.settings.get(name, {}), model, f"--settings: {name}")
+
+
+def _number(args: Arguments, name: str) -> int:
+    number = args.settings.get(name)
+    if not isinstance(number, int) or number < 1:
+        raise InductionError(f"--settings: {name}: a number of at least 1 is needed (is: {number!r})")
+    return number
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object: {text[:80]!r}")
+    return content
 
 
 # --- what each takes --------------------------------------------------------------------------------------------
@@ -316,8 +337,8 @@ STAGES = {
         (
             Option("name", "phase_change, smeared_keys, ablations or pca"),
             Option("tables", "parts of tables, results/tables/…", Path, many=True),
-            Option("--models", "JSON: what the figure says of the models it shows", _json),
-            _settings('{"heads": …, "in_context": …}'),
+            Option("--models", "JSON: what the figure says of the models it shows"),
+            Option("--settings", 'JSON: {"heads": …, "in_context": …}, as in config/config.yaml'),
             _out("folder of the figures"),
         ),
         _figure,
@@ -325,11 +346,15 @@ STAGES = {
     "check": Stage(
         "Hold the results of the demo against what they must show; exit with 1 where one falls short.",
         "In: the tables of the demo. Out: a line for each requirement.",
-        (Option("--tables", "folder of the tables", Path, default=Path("results/tables"), required=False),),
+        (
+            Option("--study", "name of the study; default: what config/config.yaml says", required=False),
+            Option("--tables", "folder of the tables", Path, default=Path("results/tables"), required=False),
+            Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),
+        ),
         _check,
     ),
     "costs": Stage(
-        "Say what each stage of the last run cost: jobs, seconds, peak memory.",
+        "Say what each stage cost: jobs, seconds, peak memory; of each job its last run counts.",
         "In: the benchmarks that Snakemake kept. Out: a line for each stage.",
         (Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),),
         _costs,

@@ -1,6 +1,7 @@
 """Whole files or none: everything is written under a temporary name and renamed."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for killed in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            killed.unlink(missing_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -34,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise InductionError(
                 f"{path}: the disk is full; nothing was kept of this file. Free some space and run again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EROFS) and error.filename in (str(temporary), str(path.parent)):
             raise InductionError(f"{path}: cannot be written ({error.strerror}).") from error
         raise
     finally:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+from scipy.optimize import brentq
 
+from induction.study.analysis import Phases
 from induction.tables.ablations import ABLATIONS
 from induction.tables.heads import HEADS
 from induction.tables.losses import LOSSES
@@ -15,11 +17,18 @@ TOKENS_A_STEP = 2048
 STEPS = np.array(sorted({*range(0, 3961, 120), *range(1320, 2881, 60)}))
 EARLY_STEPS = np.array(sorted({*range(0, 3961, 120), *range(0, 1321, 60)}))
 TOKENS = STEPS * float(TOKENS_A_STEP)
+RATE_FRACTION = Phases().rate_fraction
+HALF_WIDTH = float(brentq(lambda u: 1 / np.cosh(u) ** 2 - RATE_FRACTION * np.tanh(u) / u, 0.01, 9))
+INSIDE = np.tanh(HALF_WIDTH)
+"""Share of a logistic fall that lies inside its window."""
 
 
 def sigmoid_fall(tokens, start: float, end: float, size: float):
-    """Fall by `size`; `start` and `end` (tokens) are where its rate is a quarter of its peak: cosh(x/2) = 2."""
-    scale = (end - start) / 2 / (2 * np.arccosh(2))
+    """Fall by `size`; at `start` and `end` (tokens) its rate is RATE_FRACTION of its mean rate between them.
+
+    A logistic has the rate 1/cosh(u)^2 and the mean rate INSIDE/u between -u and u, in units of its peak rate.
+    """
+    scale = (end - start) / 2 / (2 * HALF_WIDTH)
     return -size / (1 + np.exp(-(tokens - (start + end) / 2) / scale))
 
 

@@ -7,7 +7,7 @@ from planted import TOKENS_A_STEP, write_ablations, write_evaluation, write_loss
 from induction.analyse.attributions import attributions, before_after
 from induction.analyse.resampling import resample_weights
 from induction.errors import InductionError
-from induction.study.evaluation import Bootstrap
+from induction.study.analysis import Bootstrap
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.phases import PHASES
 

@@ -15,7 +15,7 @@ from induction.tables.phases import PHASES
 
 
 def model(**fields):
-    return Model("m", "f", "l", ModelFields(**fields), vocab_size=300)
+    return Model("m", "f", "l", ModelFields(n_steps=10, **fields), vocab_size=300)
 
 
 def filled(table, columns):
@@ -31,7 +31,10 @@ def write(folder, *, best=0.8, icl=-0.4, window=True, induction=0.3, others=(-0.
     """Tables of a model with one induction head, 1.0, and three others; step 10 is the last."""
 
     def path(table):
-        return folder / table.name / "model=m" / "part.parquet"
+        name = "block-0.parquet" if table in (HEADS, ABLATIONS) else "part.parquet"
+        return folder / table.name / "model=m" / name
+
+    logs(folder)
 
     CURVES.write(
         path(CURVES), filled(CURVES, {"step": [0, 10], "best_prefix_matching": [0.9, best], "icl_windowed": [0.0, icl]})
@@ -46,35 +49,44 @@ def write(folder, *, best=0.8, icl=-0.4, window=True, induction=0.3, others=(-0.
     return folder
 
 
-def met(requirements):
-    return [requirement.met for requirement in requirements]
+def logs(folder, peak=500.0):
+    """The benchmark of one job, beside the tables."""
+    (folder / "train").mkdir(parents=True)
+    (folder / "train/m-0.tsv").write_text(f"s\th:m:s\tmax_rss\n1.0\t0:00:01\t{peak}\n")
+
+
+def met(models, folder):
+    """What is met, but for the last requirement, on memory."""
+    return [requirement.met for requirement in check(models, folder, folder)][:-1]
 
 
 def test_two_layers(tmp_path):
     two = [model(n_layers=2)]
-    assert met(check(two, write(tmp_path / "a"))) == [True] * 5
-    assert met(check(two, write(tmp_path / "b", best=0.5))) == [False, True, True, True, True]
-    assert met(check(two, write(tmp_path / "c", icl=-0.2))) == [True, False, True, True, True]
-    assert met(check(two, write(tmp_path / "d", window=False))) == [True, True, False, True, True]
-    assert met(check(two, write(tmp_path / "e", induction=0.19))) == [True, True, True, False, True]
-    assert met(check(two, write(tmp_path / "f", others=(0.1, 0.1, -0.1)))) == [True, True, True, True, False]
+    assert met(two, write(tmp_path / "a")) == [True] * 5
+    assert met(two, write(tmp_path / "b", best=0.5)) == [False, True, True, True, True]
+    assert met(two, write(tmp_path / "c", icl=-0.2)) == [True, False, True, True, True]
+    assert met(two, write(tmp_path / "d", window=False)) == [True, True, False, True, True]
+    assert met(two, write(tmp_path / "e", induction=0.19)) == [True, True, True, False, True]
+    assert met(two, write(tmp_path / "f", others=(0.1, 0.1, -0.1))) == [True, True, True, True, False]
 
 
 def test_one_layer(tmp_path):
     windowed, without = write(tmp_path / "a", best=0.02), write(tmp_path / "b", best=0.2, window=False)
-    assert met(check([model(n_layers=1)], windowed)) == [True, False]
-    assert met(check([model(n_layers=1)], without)) == [False, True]
-    assert met(check([model(n_layers=1, smeared_keys=True)], windowed)) == [True]
-    assert met(check([model(n_layers=1, smeared_keys=True)], without)) == [False]
-    assert check([model(n_layers=2, d_mlp=64), model(n_layers=3)], tmp_path) == []
+    assert met([model(n_layers=1)], windowed) == [True, False]
+    assert met([model(n_layers=1)], without) == [False, True]
+    assert met([model(n_layers=1, smeared_keys=True)], windowed) == [True]
+    assert met([model(n_layers=1, smeared_keys=True)], without) == [False]
+    with pytest.raises(InductionError, match="nothing to check"):
+        check([model(n_layers=2, d_mlp=64), model(n_layers=3)], tmp_path, tmp_path)
 
 
 def test_what_is_not_met_stands_out_and_missing_tables_are_told(tmp_path):
-    text = as_markdown(check([model(n_layers=1)], write(tmp_path, best=0.02)))
+    text = as_markdown(check([model(n_layers=1)], write(tmp_path, best=0.02), tmp_path))
     assert "| m | best prefix matching below 0.1 | 0.020 | yes |" in text
+    assert "| all | peak memory of every job below 2,000 MB | 500 MB (train) | yes |" in text
     assert "| m | no window | 1.00 to 2.00M tokens | **no** |" in text
     with pytest.raises(InductionError, match=r"curves/model=m/part.parquet: this part of table curves does not exist"):
-        check([model(n_layers=1)], tmp_path / "nowhere")
+        check([model(n_layers=1)], tmp_path / "nowhere", tmp_path)
 
 
 def test_costs_add_up(tmp_path):

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from induction.study.evaluation import Heads
+from induction.study.analysis import Heads
 from induction.tables.classes import head_classes
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from induction.analyse.resampling import interval, resample_weights, standard_error
-from induction.study.evaluation import Bootstrap
+from induction.study.analysis import Bootstrap
 
 
 @given(n_examples=st.integers(2, 40), seed=st.integers(0, 1000))

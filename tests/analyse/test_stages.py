@@ -5,6 +5,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from planted import (
+    INSIDE,
     MILLION,
     STEPS,
     TOKENS,
@@ -12,18 +13,23 @@ from planted import (
     losses,
     power_law,
     sigmoid_fall,
+    write_ablations,
     write_evaluation,
     write_heads,
     write_losses,
 )
 
+from induction.analyse.attributions import attributions
 from induction.analyse.curves import curves
+from induction.analyse.pca import pca
 from induction.analyse.phases import phases
 from induction.analyse.signals import random_index_losses, read_random_index, signals
 from induction.errors import InductionError
-from induction.study.evaluation import Bootstrap, InContext, Phases
+from induction.study.analysis import Bootstrap, Phases
+from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES
 from induction.tables.phases import PHASES
+from induction.tables.provenance import provenance_of
 
 SMALL = InContext(early=2, late=6, early_window=(2, 3), late_window=(5, 6))
 BOOTSTRAP = Bootstrap(n_resamples=50)
@@ -86,9 +92,8 @@ def test_each_signal_of_a_planted_model_has_the_window_that_was_planted(demo, tm
     for signal, midpoint in {"icl": 5.0, "prefix_matching": 4.6, "previous_token": 3.5, "loss": 5.0}.items():
         low, high = rows[signal]["midpoint_tokens_low"], rows[signal]["midpoint_tokens_high"]
         assert low <= midpoint * MILLION <= high, signal
-    planted = np.tanh(np.arccosh(2))  # share of a logistic between the quarters of its peak rate
-    assert rows["icl"]["change"] == pytest.approx(-0.4 * planted, abs=0.05)
-    assert rows["prefix_matching"]["change"] == pytest.approx(0.8 * planted, abs=0.03)
+    assert rows["icl"]["change"] == pytest.approx(-0.4 * INSIDE, abs=0.05)
+    assert rows["prefix_matching"]["change"] == pytest.approx(0.8 * INSIDE, abs=0.03)
 
 
 def test_curves_follow_what_was_planted(demo, tmp_path):
@@ -193,3 +198,69 @@ def test_curves_are_readable_by_polars_as_one_table(small, tmp_path):
         curves(small["losses"], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out)
     frame = pl.read_parquet(tmp_path / "curves", hive_partitioning=True)
     assert frame.group_by("model").len().sort("model").rows() == [("a", 4), ("b", 4)]
+
+
+def footer(path):
+    metadata = pq.read_schema(path).metadata
+    return {
+        name: metadata.get(f"induction.{name}".encode(), b"").decode() for name in ("recipe", "corpus", "evaluation")
+    }
+
+
+def stamp(path, **provenance):
+    """Write a part again with a footer that says where it is from."""
+    table = pq.read_table(path, partitioning=None)
+    told = {f"induction.{name}".encode(): value.encode() for name, value in provenance.items()}
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **told}), path)
+    return path
+
+
+@pytest.fixture
+def stages(small, tmp_path):
+    """The four stages on parts of two recipes, each a function of the file to write; and all the parts."""
+    folder, losses, heads, evaluation = (small[name] for name in ("folder", "losses", "heads", "evaluation"))
+    ablated = [write_ablations(folder / "ablations.parquet", 2, np.array([2, 1]), np.ones((2, 2)))]
+    without_window = folder / "phases.parquet"
+    phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), without_window)
+    parts = [*losses, *heads, *ablated, without_window]
+    for number, part in enumerate(parts):
+        stamp(part, recipe=f"r{number % 2}", corpus="c", evaluation="e")
+    return parts, {
+        "curves": lambda out: curves(losses, heads, evaluation, SMALL, BOOTSTRAP, out),
+        "phases": lambda out: phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), out),
+        "attributions": lambda out: attributions(ablated, losses, without_window, evaluation, BOOTSTRAP, out),
+        "pca": lambda out: pca(losses, evaluation, out),
+    }
+
+
+@pytest.mark.parametrize("stage", ["curves", "phases", "attributions", "pca"])
+def test_the_footer_says_what_a_table_was_made_of(stages, tmp_path, stage):
+    _, run = stages
+    out = tmp_path / "out" / "model=tiny" / "part.parquet"
+    run[stage](out)
+    recipes = "r1,r0" if stage == "attributions" else "r0,r1"
+    assert footer(out) == {"recipe": recipes, "corpus": "c", "evaluation": "e"}
+
+
+@pytest.mark.parametrize("stage", ["curves", "phases", "attributions", "pca"])
+@pytest.mark.parametrize("name", ["corpus", "evaluation"])
+def test_parts_of_two_corpora_or_evaluation_sets_are_refused(stages, tmp_path, stage, name):
+    parts, run = stages
+    stamp(parts[1], **{name: "stale"})
+    out = tmp_path / "out" / "model=tiny" / "part.parquet"
+    with pytest.raises(InductionError, match=rf"parquet and .*parquet: not of one {name}: .*stale") as error:
+        run[stage](out)
+    assert parts[1].as_posix() in str(error.value)
+    assert not out.exists()
+
+
+def test_parts_without_provenance_are_no_reason_to_refuse(small):
+    assert provenance_of(small["losses"]) == {}
+    stamp(small["losses"][0], corpus="c", recipe="r1,r2")
+    stamp(small["losses"][1], recipe="r2")
+    assert provenance_of([*small["losses"], *small["heads"]]) == {"recipe": "r1,r2", "corpus": "c"}
+    with pytest.raises(InductionError, match="does not exist"):
+        provenance_of([small["folder"] / "nowhere.parquet"])
+    small["losses"][0].write_bytes(small["losses"][0].read_bytes()[:-9])
+    with pytest.raises(InductionError, match="not a whole Parquet file"):
+        provenance_of(small["losses"])

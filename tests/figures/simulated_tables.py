@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from induction.study.evaluation import Heads, InContext
+from induction.study.analysis import Heads
+from induction.study.evaluation import InContext
 from induction.tables.ablations import ABLATIONS
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.curves import CURVES

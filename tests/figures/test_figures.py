@@ -3,6 +3,7 @@
 import importlib
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -17,8 +18,8 @@ from induction.errors import InductionError
 from induction.figures import theme
 from induction.figures.inputs import FigureInputs, read_inputs
 from induction.figures.stage import FIGURES, figure
-from induction.study.config import FIGURES as CONFIGURED
-from induction.study.evaluation import Heads
+from induction.study.analysis import Heads
+from induction.study.config import FigureName
 from induction.tables.classes import head_classes
 
 ONE, TWO = DEMO[0], DEMO[1]
@@ -329,7 +330,7 @@ def test_the_same_tables_give_the_same_bytes(demo, tmp_path, name):
 
 def test_the_configuration_and_the_captions_know_the_same_figures():
     captions = Path(__file__).parents[2] / "workflow" / "report"
-    assert set(FIGURES) == set(CONFIGURED) <= {path.stem for path in captions.glob("*.rst")}
+    assert set(FIGURES) == set(get_args(FigureName)) <= {path.stem for path in captions.glob("*.rst")}
 
 
 def test_classes_are_taken_at_the_last_snapshot_and_induction_comes_first():

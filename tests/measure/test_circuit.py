@@ -22,7 +22,7 @@ def probes():
     generator = np.random.default_rng(0)
     drawn = np.stack([generator.choice(np.arange(1, N_TOKENS), PERIOD, replace=False) for _ in range(SEQUENCES)])
     repeated = np.concatenate([np.zeros((SEQUENCES, 1)), np.tile(drawn, REPEATS)], axis=1)
-    text = generator.integers(1, N_TOKENS, (SEQUENCES, 100))
+    text = generator.integers(1, N_TOKENS, (SEQUENCES, 101))
     return HeadProbes(repeated.astype(np.int32), PERIOD, drawn.astype(np.int32), text.astype(np.int32))
 
 

@@ -59,7 +59,7 @@ def test_an_unknown_key_names_the_nearest_permitted_one(tmp_path):
     [
         (
             {"families.attn.base.n_heads": 3},
-            "families.attn with n_layers=1, seed=0: n_heads: 3 heads do not divide d_model 128; "
+            "families.attn with n_layers=1, seed=1: n_heads: 3 heads do not divide d_model 128; "
             "permitted: 1, 2, 4, 8, 16, 32, 64, 128",
         ),
         ({"families.attn.base.d_model": -1}, "families.attn.base.d_model: Input should be greater than or equal to 1 (is: -1)"),

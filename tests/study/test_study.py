@@ -119,11 +119,16 @@ def test_a_digest_sees_code_and_not_its_words(edited):
     def comment(text):
         return text.replace('"""', '"""Other words. ', 1) + "\n# a comment\n\n\n"
 
+    def attribute_docstring(text):
+        assert '"""The one key of the header' in text
+        return text.replace('"""The one key of the header', '"""Other words')
+
     def code(text):
         return text + "\nADDED = 1\n"
 
     before = {stage: edited(stage, HEADS, nothing) for stage in (HEADS, LOSSES, PCA)}
     assert all(edited(stage, HEADS, comment) == before[stage] for stage in before)
+    assert edited(HEADS, "induction.models.snapshots", attribute_docstring) == before[HEADS]
     assert edited(HEADS, HEADS, code) != before[HEADS]
     assert edited(LOSSES, HEADS, code) == before[LOSSES]
     assert edited(HEADS, "induction.models.transformer", code) != before[HEADS], "what a stage imports counts"

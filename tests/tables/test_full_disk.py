@@ -40,6 +40,13 @@ def array(path):
         np.save(file, np.zeros(100_000))
 
 
+def test_what_a_killed_writer_left_is_cleared(tmp_path):
+    left = tmp_path / ".file.4194304.partial"
+    left.write_text("half")
+    write_json(tmp_path / "file", [1])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("write", [table, tensors, json_file, array])
 def test_a_full_disk_is_told_and_nothing_is_left(write, small_disk):
     path = small_disk / "model=a" / "file"

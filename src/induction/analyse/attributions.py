@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from induction.analyse.resampling import resample_weights, standard_error
 from induction.analyse.signals import random_index_losses, read_random_index
 from induction.errors import InductionError
-from induction.study.evaluation import Bootstrap
+from induction.study.analysis import Bootstrap
 from induction.tables.ablations import ABLATIONS
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.phases import PHASES
+from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ def attributions(
     out: Path,
 ) -> None:
     """Write the attributions of one model; without a window in its in-context learning, a table with no rows."""
-    with ATTRIBUTIONS.writer(out) as table:
+    with ATTRIBUTIONS.writer(out, **provenance_of([*ablations, *losses, phases])) as table:
         windows = PHASES.read(phases).filter(pl.col("signal") == "icl", pl.col("found"))
         if windows.is_empty():
             return

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import polars as pl
 
+from induction.analyse.costs import costs
+from induction.errors import InductionError
 from induction.study.study import Model
 from induction.tables.ablations import ABLATIONS
 from induction.tables.curves import CURVES
@@ -23,23 +25,30 @@ class Requirement(NamedTuple):
     met: bool
 
 
-def check(models: Sequence[Model], tables: Path) -> list[Requirement]:
+def check(models: Sequence[Model], tables: Path, logs: Path) -> list[Requirement]:
     """Return every requirement on the attention-only models of one and two layers, vanilla and with smeared keys.
+
+    And one on the jobs of all: the most memory that any took.
 
     Args:
         models: all models of the study; those with MLPs or more layers are asked for nothing.
         tables: the folder `results/tables`.
+        logs: the folder `results/logs`.
 
     Raises:
-        InductionError: a table is missing or not whole.
+        InductionError: a table is missing or not whole, or no model of the study is asked for anything.
     """
     asked_of = {(1, False): _one_layer, (2, False): _two_layers, (1, True): _one_layer_smeared}
     found: list[Requirement] = []
     for model in models:
         shape = model.architecture
         if not shape.d_mlp and (ask := asked_of.get((shape.n_layers, shape.smeared_keys))):
-            found.extend(ask(model.name, tables))
-    return found
+            found.extend(ask(model, tables))
+    if not found:
+        raise InductionError("no model of this study is attention-only with one or two layers: nothing to check")
+    peak = costs(logs).sort("peak_mb").row(-1, named=True)
+    memory = f"{peak['peak_mb']:.0f} MB ({peak['stage']})"
+    return [*found, Requirement("all", "peak memory of every job below 2,000 MB", memory, peak["peak_mb"] < 2000)]
 
 
 def as_markdown(requirements: Sequence[Requirement]) -> str:
@@ -49,23 +58,23 @@ def as_markdown(requirements: Sequence[Requirement]) -> str:
     return "\n".join(lines)
 
 
-def _one_layer(model: str, tables: Path) -> Iterator[Requirement]:
+def _one_layer(model: Model, tables: Path) -> Iterator[Requirement]:
     last = _last(_read(CURVES, model, tables))
     best = last["best_prefix_matching"]
-    yield Requirement(model, "best prefix matching below 0.1", f"{best:.3f}", best < 0.1)
+    yield Requirement(model.name, "best prefix matching below 0.1", f"{best:.3f}", best < 0.1)
     yield _window(model, tables, expected=False)
 
 
-def _one_layer_smeared(model: str, tables: Path) -> Iterator[Requirement]:
+def _one_layer_smeared(model: Model, tables: Path) -> Iterator[Requirement]:
     yield _window(model, tables, expected=True)
 
 
-def _two_layers(model: str, tables: Path) -> Iterator[Requirement]:
+def _two_layers(model: Model, tables: Path) -> Iterator[Requirement]:
     last = _last(_read(CURVES, model, tables))
     best, icl = last["best_prefix_matching"], last["icl_windowed"]
-    yield Requirement(model, "best prefix matching above 0.6", f"{best:.3f}", best > 0.6)
+    yield Requirement(model.name, "best prefix matching above 0.6", f"{best:.3f}", best > 0.6)
     interval = f"{icl:.3f} [{last['icl_windowed_low']:.3f}, {last['icl_windowed_high']:.3f}] nats"
-    yield Requirement(model, "windowed ICL score below -0.25 nats", interval, icl < -0.25)
+    yield Requirement(model.name, "windowed ICL score below -0.25 nats", interval, icl < -0.25)
     yield _window(model, tables, expected=True)
 
     heads = _at_end(_read(HEADS, model, tables))
@@ -75,7 +84,7 @@ def _two_layers(model: str, tables: Path) -> Iterator[Requirement]:
     change = ablated.filter(is_induction)["icl_change"].item()
     intact = -_at_end(_read(ABLATIONS, model, tables)).filter(mode="intact")["icl_windowed"].item()
     yield Requirement(
-        model,
+        model.name,
         f"ablating the best induction head ({induction['layer']}.{induction['head']}) removes over half of ICL",
         f"{change:+.3f} of {intact:.3f} nats",
         change > intact / 2,
@@ -83,22 +92,25 @@ def _two_layers(model: str, tables: Path) -> Iterator[Requirement]:
     others = ablated.filter(~is_induction)
     n_harmless = others.filter(pl.col("icl_change") <= 2 * pl.col("icl_change_se")).height
     yield Requirement(
-        model,
+        model.name,
         "most other heads' ablations do not reduce ICL (within 2 standard errors)",
         f"{n_harmless} of {others.height}",
         n_harmless > others.height / 2,
     )
 
 
-def _window(model: str, tables: Path, *, expected: bool) -> Requirement:
+def _window(model: Model, tables: Path, *, expected: bool) -> Requirement:
     row = _read(PHASES, model, tables).row(by_predicate=pl.col("signal") == "icl", named=True)
     measured = f"{row['start_tokens'] / 1e6:.2f} to {row['end_tokens'] / 1e6:.2f}M tokens" if row["found"] else "none"
-    return Requirement(model, "a phase-change window" if expected else "no window", measured, row["found"] == expected)
+    return Requirement(
+        model.name, "a phase-change window" if expected else "no window", measured, row["found"] == expected
+    )
 
 
-def _read(table: Table, model: str, tables: Path) -> pl.DataFrame:
-    folder = tables / table.name / f"model={model}"
-    return table.read(sorted(folder.glob("*.parquet")) or [folder / "part.parquet"])
+def _read(table: Table, model: Model, tables: Path) -> pl.DataFrame:
+    folder = tables / table.name / f"model={model.name}"
+    blocks = [folder / f"block-{block}.parquet" for block in range(len(model.blocks))]
+    return table.read(blocks if table in (HEADS, ABLATIONS) else [folder / "part.parquet"])
 
 
 def _at_end(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,8 +7,10 @@ import polars as pl
 
 from induction.analyse.resampling import interval, resample_weights
 from induction.analyse.signals import read_heads, read_random_index, signals
-from induction.study.evaluation import Bootstrap, InContext
+from induction.study.analysis import Bootstrap
+from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES
+from induction.tables.provenance import provenance_of
 
 
 def curves(
@@ -20,6 +22,7 @@ def curves(
     out: Path,
 ) -> None:
     """Write the curves of one model, a row a snapshot."""
+    provenance = provenance_of([*losses, *heads])
     random_index = read_random_index(evaluation)
     measured = signals(losses, random_index, in_context)
     weights = resample_weights(len(random_index), bootstrap)
@@ -32,7 +35,7 @@ def curves(
     for name, values_SE in measured.by_example_SE.items():
         columns[name] = values_SE.mean(axis=1)
         columns[f"{name}_low"], columns[f"{name}_high"] = interval(weights @ values_SE.T, bootstrap.confidence)
-    CURVES.write(out, columns)
+    CURVES.write(out, columns, **provenance)
 
 
 def best_heads(heads: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from sklearn import decomposition
 from induction.analyse.signals import random_index_losses, read_random_index
 from induction.errors import InductionError
 from induction.tables.pca import PCA
+from induction.tables.provenance import provenance_of
 from induction.tables.table import model_of
 
 Floats = NDArray[np.float64]
@@ -18,11 +19,12 @@ Floats = NDArray[np.float64]
 
 def pca(losses: Sequence[Path], evaluation: Path, out: Path) -> None:
     """Write two shared components of the losses at random indices, a row a snapshot of every model."""
+    provenance = provenance_of(sorted(losses))
     random_index = read_random_index(evaluation)
     parts = {model: list(paths) for model, paths in groupby(sorted(losses, key=model_of), key=model_of)}
     measured = {model: random_index_losses(paths, random_index) for model, paths in parts.items()}
     coordinates, explained = shared_components([model.by_example_SE["loss"] for model in measured.values()])
-    with PCA.writer(out) as table:
+    with PCA.writer(out, **provenance) as table:
         for (name, model), points in zip(measured.items(), coordinates, strict=True):
             table.append(
                 {"model": name, "step": model.steps_S, "tokens": model.tokens_S}

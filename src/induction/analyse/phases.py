@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from induction.analyse.resampling import interval, resample_weights
 from induction.analyse.signals import read_heads, read_random_index, signals
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window
-from induction.study.evaluation import Bootstrap, InContext, Phases
+from induction.study.analysis import Bootstrap, Phases
+from induction.study.evaluation import InContext
 from induction.tables.phases import PHASES
+from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
-
-MIN_SUPPORT = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def phases(
     out: Path,
 ) -> None:
     """Write the windows of one model, a row a signal."""
+    provenance = provenance_of([*losses, *heads])
     random_index = read_random_index(evaluation)
     measured = signals(losses, random_index, in_context)
     scores = read_heads(heads, measured.steps_S)
@@ -66,10 +67,10 @@ def phases(
         Signal("loss", loss_SE.mean(axis=1), weights_RE @ loss_SE.T, has_bump),
     ]
     rows = pl.DataFrame(
-        [window_row(signal, measured.steps_S, tokens_S, bootstrap.confidence) for signal in found],
+        [window_row(signal, measured.steps_S, tokens_S, bootstrap.confidence, phases.min_support) for signal in found],
         infer_schema_length=None,
     )
-    PHASES.write(out, rows.to_dict(as_series=False))
+    PHASES.write(out, rows.to_dict(as_series=False), **provenance)
 
 
 def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
@@ -89,11 +90,13 @@ def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tup
     return curve_S, curve_S + error_S * noise_RS
 
 
-def window_row(signal: Signal, steps_S: NDArray[np.int64], tokens_S: Floats, confidence: float) -> dict[str, Any]:
+def window_row(
+    signal: Signal, steps_S: NDArray[np.int64], tokens_S: Floats, confidence: float, min_support: float
+) -> dict[str, Any]:
     """Find a signal's window in its curve and in every resample, and return its row of table `phases`.
 
-    It is found if the curve has it and at least half of the resamples have one. Intervals are percentiles of the
-    resamples that have one, widened to the nearest snapshots on both sides: between them, nothing was seen.
+    It is found if the curve has it and the share `min_support` of the resamples have one. Intervals are percentiles of
+    the resamples that have one, widened to the nearest snapshots on both sides: between them, nothing was seen.
     """
     point = signal.find(signal.curve_S)
     resamples = [window for curve_S in signal.resampled_RS if isinstance(window := signal.find(curve_S), Window)]
@@ -104,7 +107,7 @@ def window_row(signal: Signal, steps_S: NDArray[np.int64], tokens_S: Floats, con
     row |= {"start_step": None, "end_step": None, "change": None}
     if isinstance(point, NoWindow):
         return row
-    if support < MIN_SUPPORT:
+    if support < min_support:
         return row | {"reason": f"{point.reason}, but only {support:.0%} of the resamples have a window"}
     for place in places:
         tokens = getattr(point, place)

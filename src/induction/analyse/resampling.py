@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from induction.study.evaluation import Bootstrap
+from induction.study.analysis import Bootstrap
 
 Floats = NDArray[np.float64]
 

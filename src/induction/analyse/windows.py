@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import median_abs_deviation
 
-from induction.study.evaluation import Phases
+from induction.study.analysis import Phases
 
 Floats = NDArray[np.float64]
 
 MIN_SNAPSHOTS = 4
-BUMP_OVER_SCATTER = 2.0
-"""Of 100 convex losses with independent noise on each snapshot, at most a few reach this height."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +48,18 @@ def smoothed_rate(tokens: Floats, curve: Floats, smoothing_snapshots: float) -> 
 
 
 def falling_window(tokens: Floats, curve: Floats, min_fall: float, rule: Phases) -> Window | NoWindow:
-    """Find where a curve falls abruptly: around a peak of its rate, where the rate is at least a share of that peak.
+    """Find where a curve falls abruptly: the stretch around a peak of its rate that falls faster than its surroundings.
 
-    Of several such regions the one with the greatest fall counts. It must begin after training does (an exponential
-    decay is fastest at its first snapshot, and is no phase change), fall by `min_fall`, and be abrupt.
+    Of several such stretches the one with the greatest fall counts. It must begin after training does (an exponential
+    decay is fastest at its first snapshot, and is no phase change), fall by `min_fall`, and be abrupt: faster than the
+    stretch of the same length before it, and short beside the training before it. Nothing after it is looked at, so
+    the verdict on a change that is over does not depend on how long training goes on.
 
     Args:
         tokens: training tokens of the snapshots, ascending, [snapshot].
         curve: the signal, [snapshot].
         min_fall: least fall inside a window, in the signal's unit.
-        rule: smoothing, share of the peak, abruptness.
+        rule: smoothing, share of the mean rate, abruptness, duration.
     """
     if len(tokens) < MIN_SNAPSHOTS:
         return NoWindow(f"{len(tokens)} snapshots; at least {MIN_SNAPSHOTS} are needed")
@@ -91,16 +91,16 @@ def bump_window(tokens: Floats, curve: Floats, rule: Phases) -> Window | NoWindo
         return NoWindow(f"{len(tokens)} snapshots; at least {MIN_SNAPSHOTS} are needed")
     rate = smoothed_rate(tokens, curve, rule.smoothing_snapshots)
     change = rate * np.diff(tokens)
-    scatter = median_abs_deviation(np.diff(curve) - change, scale="normal")
-    needed = max(rule.min_bump_nats, BUMP_OVER_SCATTER * float(scatter))
     smooth = np.concatenate([[0.0], np.cumsum(change)])
     hull = _lower_hull(tokens, smooth)
     height = smooth - np.interp(tokens, tokens[hull], smooth[hull])
     height[: hull[1]] = 0.0
     top = int(height.argmax())
+    end = int(hull[np.searchsorted(hull, top)])
+    scatter = median_abs_deviation((np.diff(curve) - change)[: max(end, MIN_SNAPSHOTS)], scale="normal")
+    needed = max(rule.min_bump_nats, rule.min_bump_over_scatter * float(scatter))
     if height[top] < needed:
         return NoWindow(f"convex but for {height[top]:.3f} nats; a bump of {needed:.3f} is needed")
-    end = int(hull[np.searchsorted(hull, top)])
     steepest = top + int(rate[top:end].argmin())
     midpoint = (tokens[steepest] + tokens[steepest + 1]) / 2
     return Window(float(tokens[top]), float(midpoint), float(tokens[end]), f"a bump of {height[top]:.3f} nats")
@@ -113,12 +113,23 @@ def _peaks(rate: Floats) -> list[int]:
 
 
 def _region(peak: int, tokens: Floats, rate: Floats, rate_fraction: float) -> Window | None:
-    """Return where the rate is at least a share of its peak, ends interpolated; none if a higher peak is inside."""
-    level = rate_fraction * rate[peak]
-    below = np.flatnonzero(rate < level)
-    cut = int(np.searchsorted(below, peak))
-    first = int(below[cut - 1]) + 1 if cut else 0
-    last = int(below[cut]) - 1 if cut < len(below) else len(rate) - 1
+    """Grow the stretch around a peak at whose ends the rate crosses a share of the stretch's own mean rate.
+
+    The mean, not the peak, sets the level: one noisy snapshot raises a peak. A dip inside is bridged if what lies
+    beyond it makes up for it. Ends are interpolated. None if a higher peak is inside: the stretch is that peak's.
+    """
+    width = np.diff(tokens)
+    first, last, grows = peak, peak, True
+    while grows:
+        inside = slice(first, last + 1)
+        level = rate_fraction * float(rate[inside] @ width[inside] / width[inside].sum())
+        excess = np.concatenate([[0.0], np.cumsum((rate - level) * width)])
+        wider = (
+            min(first, int(excess[: peak + 1].argmin())),
+            max(last, peak + int(excess[peak + 1 :].argmax())),
+        )
+        grows = wider != (first, last)
+        first, last = wider
     if rate[first : last + 1].max() > rate[peak]:
         return None
     middle = (tokens[:-1] + tokens[1:]) / 2
@@ -134,22 +145,29 @@ def _judged(
     region: Window, tokens: Floats, curve: Floats, min_fall: float, rule: Phases
 ) -> tuple[float, Window | NoWindow]:
     """Return the fall inside a region, and the region as a window or why it is none."""
-    before, after = np.interp([region.start, region.end], tokens, curve)
-    fall = float(before - after)
-    rate = fall / (region.end - region.start)
-    abruptness = rate / (max(fall, curve[0] - curve[-1]) / (tokens[-1] - tokens[0])) if fall > 0 else 0.0
+    duration = region.end - region.start
+    earlier = max(float(tokens[0]), region.start - duration)
+    at_earlier, at_start, at_end = np.interp([earlier, region.start, region.end], tokens, curve)
+    fall = float(at_start - at_end)
     said = f"changes by {fall:.3f} where it is fastest"
     if fall < min_fall:
         return fall, NoWindow(f"{said}; {min_fall:g} is needed")
     if region.start == tokens[0]:
         return fall, NoWindow(f"{said}, but it is under way at the first snapshot: no beginning is seen")
-    if abruptness < rule.min_abruptness:
+    lasts = duration / (region.start - tokens[0])
+    if lasts > rule.max_duration:
         return fall, NoWindow(
-            f"{said} at {abruptness:.1f} times the mean rate of training; {rule.min_abruptness:g} is needed"
+            f"{said}, but takes {lasts:.1f} times the training before it; at most {rule.max_duration:g} is permitted"
         )
+    before = max(0.0, float(at_earlier - at_start) / (region.start - earlier))
+    rate = fall / duration
+    if rate < rule.min_abruptness * before:
+        return fall, NoWindow(
+            f"{said}, at {rate / before:.1f} times the rate before it; {rule.min_abruptness:g} is needed"
+        )
+    compared = f"at {rate / before:.1f} times the rate before it" if rate < 100 * before else "after next to none"
     unfinished = ", still under way at the last snapshot" if region.end == tokens[-1] else ""
-    reason = f"{said}, at {abruptness:.1f} times the mean rate of training{unfinished}"
-    return fall, Window(region.start, region.midpoint, region.end, reason)
+    return fall, Window(region.start, region.midpoint, region.end, f"{said}, {compared}{unfinished}")
 
 
 def _lower_hull(tokens: Floats, curve: Floats) -> NDArray[np.int64]:

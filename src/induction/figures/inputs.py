@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from induction.errors import InductionError
-from induction.study.evaluation import Heads, InContext
+from induction.study.analysis import Heads
+from induction.study.evaluation import InContext
 from induction.study.reading import validate
 from induction.study.strict import Strict
 from induction.tables.classes import head_classes

@@ -76,7 +76,9 @@ class Asked:
 def ablations(
     manifest: Path,
     tokens: NDArray[np.int32],
-    asked: Asked,
+    random_index: NDArray[np.int64],
+    n_examples: int,
+    in_context: InContext,
     steps: Iterable[int],
     out: Path,
     *,
@@ -88,13 +90,16 @@ def ablations(
     Args:
         manifest: the block's manifest.
         tokens: evaluation examples, [example, start token and n_tokens].
-        asked: the losses asked for.
-        steps: the snapshots; those of other blocks are passed over.
+        random_index: of each example, 1-based, [example].
+        n_examples: only the first so many are used.
+        in_context: the scores whose losses are asked for.
+        steps: the snapshots, all of this block.
         out: the part of the table.
         provenance: goes into the footer.
         device: where to compute.
     """
-    tokens_BT = torch.from_numpy(tokens).long().to(device)
+    tokens_BT = torch.from_numpy(tokens[:n_examples]).long().to(device)
+    asked = Asked.of(in_context, random_index[:n_examples])
     positions_BP = torch.from_numpy(asked.positions()).to(device)
     with ABLATIONS.writer(out, **provenance) as table:
         for snapshot in open_snapshots(manifest, steps, device):

@@ -25,7 +25,7 @@ class HeadProbes:
 
     `repeated`: [sequence, 1 + period x repeats], a start token and random tokens repeated;
     `distinct`: [sequence, n], random tokens without repeats or a start token;
-    `text`: [example, tokens], real examples with their start token, no longer than the context.
+    `text`: [example, start token and n_tokens], real examples; their last token is predicted, not read.
     """
 
     repeated: NDArray[np.int32]
@@ -56,7 +56,7 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
     distinct_BT = _tokens(model, probes.distinct)
     repeated = patterns_and_mixes(model, _tokens(model, probes.repeated))
     distinct = patterns_and_mixes(model, distinct_BT)
-    text = patterns_and_mixes(model, _tokens(model, probes.text))
+    text = patterns_and_mixes(model, _tokens(model, probes.text[:, :-1]))
     scores: dict[str, list[Score]] = {
         name: [] for name in ("prefix_matching", "previous_token", "copying", "copying_literal")
     }
@@ -103,8 +103,7 @@ def prefix_matching(pattern_BHQK: Tensor, period: int) -> Score:
         Score in [0, 1]: for every query of the repeats but the first the sum over the keys j whose token before
         (j - 1) is the query's token; mean over queries.
 
-    Source: Olsson et al. 2022, head activation evaluators; the reading by the paper's own figure, see PAPER notes in
-    the README ("what is measured").
+    Source: Olsson et al. 2022, head activation evaluators, as their own figure reads (README, “What is measured”).
     """
     n_positions = pattern_BHQK.shape[-1]
     query_Q1 = torch.arange(n_positions, device=pattern_BHQK.device)[:, None]

@@ -70,6 +70,11 @@ def open_snapshots(manifest: Path, steps: Iterable[int] | None = None, device: s
     block = read_json(manifest, "block manifest")
     architecture = validate(block["architecture"], Architecture, f"{manifest}: architecture")
     wanted = None if steps is None else set(steps)
+    if missing := (wanted or set()) - {entry["step"] for entry in block["snapshots"]}:
+        raise InductionError(
+            f"{manifest}: names no snapshot of step {', '.join(map(str, sorted(missing)))}. "
+            f"Have the block made again: snakemake --forcerun train -- {manifest}"
+        )
     for entry in block["snapshots"]:
         if wanted is None or entry["step"] in wanted:
             model = read_snapshot(manifest.parent / entry["file"], entry["sha256"], architecture, manifest, device)

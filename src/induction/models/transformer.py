@@ -211,12 +211,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Embedding, blocks, final LayerNorm and an untied unembedding.
 
-    Args:
-        architecture: its shape.
-        seed: of the initial weights; None leaves them unset, to be loaded.
+    Its weights are unset until `initialise` draws them or a snapshot is loaded.
     """
 
-    def __init__(self, architecture: Architecture, seed: int | None = None) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         self.W_E = nn.Parameter(torch.empty(architecture.vocab_size, architecture.d_model))
@@ -226,18 +224,23 @@ class Transformer(nn.Module):
         self.blocks: Sequence[Block] = cast("Any", blocks)
         self.ln_final = LayerNorm(architecture.d_model)
         self.W_U = nn.Parameter(torch.empty(architecture.d_model, architecture.vocab_size))
-        if seed is not None:
-            self._initialise(seed)
 
     @torch.no_grad()
-    def _initialise(self, seed: int) -> None:
-        """Draw the weights: normal of deviation 0.02, what writes to the stream less by sqrt(2 x layers) (GPT-2)."""
+    def initialise(self, seed: int, deviation: float = 0.02, embedding_deviation: float = 0.3) -> None:
+        """Draw the matrices, normal; biases, gains and smearing are left at 0, 1 and even shares.
+
+        Args:
+            seed: of the draw.
+            deviation: of all matrices; of those that write to the stream, less by sqrt(2 x layers) (GPT-2's rule).
+            embedding_deviation: of the embedding, and of learned positions.
+        """
         generator = torch.Generator().manual_seed(seed)
+        writing = deviation / math.sqrt(2 * self.architecture.n_layers)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
-                writes = name.endswith(("W_O", "W_out"))
-                deviation = 0.02 / math.sqrt(2 * self.architecture.n_layers) if writes else 0.02
-                weight.normal_(0.0, deviation, generator=generator)
+                embeds, writes = name in ("W_E", "W_pos"), name.endswith(("W_O", "W_out"))
+                chosen = embedding_deviation if embeds else writing if writes else deviation
+                weight.normal_(0.0, chosen, generator=generator)
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Return the residual stream before the first block, [B, T, D]."""

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
+from induction.study.analysis import Bootstrap, Heads, Phases
 from induction.study.architecture import Architecture, Shape
 from induction.study.corpora import Corpus
-from induction.study.evaluation import Ablations, Bootstrap, Evaluation, Heads, InContext, Phases, Probes
+from induction.study.evaluation import Ablations, Evaluation, InContext, Probes
 from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -37,6 +38,10 @@ class ModelFields(Shape):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Decides the initial weights and the order of the data.")
     d_head: PositiveInt | None = Field(None, description="Width of a head; default: d_model / n_heads.")
 
+    init_deviation: PositiveFloat = Field(
+        0.02, description="Standard deviation of the initial matrices; of those that write, less by sqrt(2 n_layers)."
+    )
+    embedding_deviation: PositiveFloat = Field(0.3, description="Standard deviation of the initial embedding.")
     optimizer: Literal["adamw", "muon"] = Field(
         "muon", description="muon: Muon for the matrices of the blocks, AdamW for all else."
     )
@@ -118,7 +123,7 @@ class ModelsFile(Strict):
 # --- studies ----------------------------------------------------------------------------------------------------
 
 
-FIGURES = ("phase_change", "smeared_keys", "ablations", "pca")
+FigureName = Literal["phase_change", "smeared_keys", "ablations", "pca"]
 
 
 class FigureModels(Strict):
@@ -139,9 +144,7 @@ class StudyConfig(Strict):
     bootstrap: Bootstrap = Bootstrap()
     phases: Phases = Phases()
     heads: Heads = Heads()
-    figures: dict[Literal["phase_change", "smeared_keys", "ablations", "pca"], FigureModels] = Field(
-        description="Figure -> the families it shows."
-    )
+    figures: dict[FigureName, FigureModels] = Field(description="Figure -> the families it shows.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

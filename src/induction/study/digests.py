@@ -76,15 +76,13 @@ def _canonical(node: object) -> str:
     """
     if isinstance(node, ast.AST):
         fields = {name: value for name, value in ast.iter_fields(node) if name not in ("ctx", "kind", "type_comment")}
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            fields["body"] = node.body[_has_docstring(node.body) :]
         inside = ",".join(f"{name}={_canonical(value)}" for name, value in fields.items() if value not in (None, []))
         return f"{type(node).__name__}({inside})"
     if isinstance(node, list):
-        return f"[{','.join(_canonical(item) for item in node)}]"
+        return f"[{','.join(_canonical(item) for item in node if not _is_docstring(item))}]"
     return repr(node)
 
 
-def _has_docstring(body: list[ast.stmt]) -> bool:
-    first = body[0] if body else None
-    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+def _is_docstring(node: object) -> bool:
+    """Tell a string that stands alone: of a module, a class, a function or an attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,10 +1,10 @@
-"""How the models of a study are evaluated: examples, probes, scores, intervals, windows, classes of heads."""
+"""How the models of a study are measured: examples, probes, scores, ablations."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
+from induction.study.strict import Fraction, PositiveInt, Strict
 
 
 class Evaluation(Strict):
@@ -59,46 +59,3 @@ class Ablations(Strict):
 
     n_examples: Annotated[int, Field(ge=2)] = Field(256, description="The first so many evaluation examples.")
     every: PositiveInt = Field(4, description="Every so many snapshots, and the last one.")
-
-
-class Bootstrap(Strict):
-    """Resampling of examples behind every interval."""
-
-    n_resamples: Annotated[int, Field(ge=20)] = Field(500, description="Resamples.")
-    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="Coverage of the intervals.")
-    seed: int = Field(0, description="Of the resamples.")
-
-
-class Phases(Strict):
-    """The rules that find a window, or say that there is none. The paper gives no formula: all values are ours."""
-
-    smoothing_snapshots: PositiveFloat = Field(
-        1.0,
-        description="Standard deviation of the Gaussian that smooths a rate of change, in snapshots; with more, a "
-        "change that comes within the first five or so seems to begin with training.",
-    )
-    rate_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.25, description="The window is where the rate of change is at least this share of its peak."
-    )
-    min_icl_drop_nats: PositiveFloat = Field(
-        0.12, description="Fall of the windowed ICL score inside the window, below which there is none."
-    )
-    min_score_rise: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.3, description="Rise of a head score inside its window, below which there is none."
-    )
-    min_abruptness: PositiveFloat = Field(
-        2.0, description="Least ratio of the mean rate inside the window to the mean rate over all of training."
-    )
-    min_bump_nats: PositiveFloat = Field(
-        0.02,
-        description="Height of the loss above its lower convex hull over tokens, below which there is no bump; where "
-        "snapshots scatter, twice their scatter is required.",
-    )
-
-
-class Heads(Strict):
-    """Classes of heads, fixed beforehand, taken at the final snapshot."""
-
-    induction_prefix_matching: Fraction = Field(0.3, description="Induction head: prefix matching of at least this…")
-    induction_copying: Annotated[float, Field(ge=-1, le=1)] = Field(0.0, description="…and copying above this.")
-    previous_token: Fraction = Field(0.3, description="Previous-token head: attention on the previous token.")

@@ -22,19 +22,9 @@ class Jobs:
     # --- targets ------------------------------------------------------------------------------------------------
 
     @property
-    def name(self) -> str:
-        """Name of the study."""
-        return self._study.name
-
-    @property
     def figures(self) -> list[str]:
         """Names of the study's figures."""
         return list(self._study.config.figures)
-
-    @property
-    def models(self) -> list[str]:
-        """Names of all its models."""
-        return list(self._study.models)
 
     @property
     def n_examples(self) -> int:
@@ -55,7 +45,7 @@ class Jobs:
 
     def corpus_json(self, wildcards: Any) -> str:
         """Return a corpus's configuration, with the versions of the packages it reads."""
-        corpus = self._study.corpora[wildcards.corpus]
+        corpus = self._study.corpus(wildcards.corpus)
         content = corpus.model_dump(mode="json")
         for source in content["sources"]:
             if source["package"]:
@@ -69,7 +59,7 @@ class Jobs:
 
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
-        sources = self._study.corpora[wildcards.corpus].sources
+        sources = self._study.corpus(wildcards.corpus).sources
         return [str(path) for source in sources if source.files for path in source.globbed_files()]
 
     def evaluation_json(self, _wildcards: Any) -> str:

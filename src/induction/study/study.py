@@ -148,6 +148,19 @@ class Study:
             )
         return self.models[name]
 
+    def corpus(self, name: str) -> Corpus:
+        """Return a corpus by name.
+
+        Raises:
+            InductionError: there is no such corpus.
+        """
+        if name not in self.corpora:
+            raise InductionError(
+                f"{MODELS_FILE}: corpora: no corpus is called {name}. Permitted: {', '.join(self.corpora)}."
+                f"{nearest(name, self.corpora)}"
+            )
+        return self.corpora[name]
+
     def models_of(self, figure: str) -> list[Model]:
         """Return the models that a figure shows.
 

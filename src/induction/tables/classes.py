@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from induction.study.evaluation import Heads
+from induction.study.analysis import Heads
 
 
 def head_classes(heads: pl.DataFrame, thresholds: Heads) -> pl.DataFrame:

@@ -17,7 +17,7 @@ HEADS = Table(
             "copying", "2r - 1, r against the mean rise of the other tokens (random head: 0).", -1.0001, 1.0001
         ),
         *with_error(
-            "copying_literal", "4r - 1, r against the rise of all the sample's tokens (literal).", -1.0001, 3.0001
+            "copying_literal", "4r - 1, r against the rise of all the sample's tokens (literal).", -1.0001, 1.0001
         ),
         *with_error("previous_token", "Attention on the previous token, on real text.", 0, 1.0001),
         Column(

@@ -57,7 +57,7 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
 
     Raises:
         InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
-        SystemExit: after SIGTERM, with the state saved.
+        SystemExit: after SIGTERM or SIGINT, with the state saved.
     """
     architecture = Architecture.model_validate(recipe["architecture"])
     settings = recipe["settings"]
@@ -70,7 +70,7 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
     states = States(manifest.parent, identity)
     engine: Engine = PlainEngine(architecture, settings, "cuda" if torch.cuda.is_available() else "cpu")
     progress = Progress(0, recipe["start"])
-    if resumed := states.latest(recipe["start"], last):
+    if resumed := states.latest(recipe["start"], recipe["steps"]):
         progress, state = resumed
         engine.load_state(state)
     tokens_a_step = settings["batch_size"] * architecture.n_ctx
@@ -96,7 +96,7 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
                 break
             if stop.asked:
                 states.save(progress, engine.state())
-                raise SystemExit(128 + signal.SIGTERM)
+                raise SystemExit(128 + stop.asked)
             _step(engine, progress, settings, order, tokens, architecture.n_ctx, reporter)
 
     with TRAINING.writer(table, recipe=identity, corpus=tokens.fingerprint) as rows:
@@ -164,21 +164,23 @@ def _sequences(tokens: Tokens, sequences: NDArray[np.int64], n_ctx: int) -> NDAr
 
 
 class _Stop:
-    asked = False
+    asked = 0
+    """Number of the signal that asked to stop."""
 
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        self.asked = True
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self.asked = number
 
 
 @contextmanager
 def _stop_asked() -> Iterator[_Stop]:
-    """While inside, SIGTERM asks to stop after the step at hand."""
+    """While inside, SIGTERM and SIGINT (Ctrl-C) ask to stop after the step at hand."""
     stop = _Stop()
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Reporter:

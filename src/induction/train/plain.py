@@ -21,7 +21,9 @@ class PlainEngine:
     """
 
     def __init__(self, architecture: Architecture, settings: dict[str, Any], device: str) -> None:
-        self._model = Transformer(architecture, settings["seed"]).to(device)
+        self._model = Transformer(architecture)
+        self._model.initialise(settings["seed"], settings["init_deviation"], settings["embedding_deviation"])
+        self._model.to(device)
         self._settings = settings
         self._device = torch.device(device)
         self._optimizers = _optimizers(self._model, settings)

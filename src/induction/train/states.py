@@ -1,6 +1,6 @@
 """States: what training goes on from, after a block or in the middle of one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,17 @@ class States:
         }
         write_tensors(self._path(progress.step), tensors, about)
 
-    def latest(self, start: int, last: int) -> tuple[Progress, dict[str, Tensor]] | None:
-        """Return the latest state from which the block of steps `start` to `last` can be finished, or None.
+    def latest(self, start: int, snapshots: Sequence[int]) -> tuple[Progress, dict[str, Tensor]] | None:
+        """Return the latest state from which a block can be finished, or None.
 
-        That is one of this block whose snapshots are whole, else the one it starts from, else an earlier one.
+        That is one of this block that has all its snapshots so far, whole; else the one it starts from; else an
+        earlier one.
+
+        Args:
+            start: the step that the block goes on from.
+            snapshots: the steps of its snapshots, ascending.
         """
-        for step in sorted((step for step in self._steps() if step <= last), reverse=True):
+        for step in sorted((step for step in self._steps() if step <= snapshots[-1]), reverse=True):
             try:
                 tensors, about = read_tensors(self._path(step), "state")
             except InductionError:
@@ -59,8 +64,10 @@ class States:
                 continue
             if step <= start:
                 return Progress(step, start), tensors
-            if about["block_start"] == start and all(self._is_whole(entry) for entry in about["snapshots"]):
-                return Progress(step, start, about["snapshots"], about["rows"]), tensors
+            written = [entry for entry in about["snapshots"] if entry["step"] in snapshots]
+            complete = [entry["step"] for entry in written] == [other for other in snapshots if other <= step]
+            if about["block_start"] == start and complete and all(self._is_whole(entry) for entry in written):
+                return Progress(step, start, written, about["rows"]), tensors
         return None
 
     def forget(self, start: int, last: int, keep: Iterable[int]) -> None:
