@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help demo demo-check test check format schema bench lock clean
+.PHONY: help demo demo-check readme test check format bench lock clean
 
 help:
 	@echo 'make demo        train five small models on this machine, measure them, draw the figures'
 	@echo 'make demo-check  hold the results of the demo against what they must show'
 	@echo 'make test        run the tests'
 	@echo 'make check       formatting, lint, types, snakemake --lint'
+	@echo 'make readme      fill README.md with what the last run measured'
 	@echo 'make bench       measure this code against its peers'
 	@echo 'make lock        resolve the dependencies of pyproject.toml again'
 	@echo 'make clean       delete the results (not the environment)'
@@ -28,17 +29,20 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests docs
+	$(BIN)/ruff check src tests docs
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	@$(SNAKEMAKE) --lint
 
 format: $(VENV)/.dev
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests docs
+	$(BIN)/ruff check --fix src tests docs
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/induction schema --out config/schema
+
+readme: $(VENV)/.run
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/fill.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/startup.py

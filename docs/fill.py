@@ -1,4 +1,4 @@
-"""Fill README.md with what the last run measured: `python docs/fill.py`, after `make demo`.
+"""Fill README.md with what the last run measured: `make readme`, after `make demo`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns.
 The figures are copied beside this file. No number there is typed by hand.

@@ -11,7 +11,7 @@ FILL = runpy.run_path(str(ROOT / "docs/fill.py"))
 
 
 def test_the_tables_are_those_of_the_code():
-    """Else: python docs/fill.py."""
+    """Else: make readme."""
     assert FILL["fill"](README, "tables", FILL["tables"]()) == README
 
 
