@@ -54,6 +54,41 @@ def run(shape, ours):
     return {"tokens_per_second": 2048 / statistics.median(seconds[2:]), "losses": losses}
 
 
+def parts():
+    """Time attention of one layer, forward and backward, and a float32 product, each against torch's own."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
+    from induction.models.cpu import prepare_cpu
+    from induction.models.transformer import attend
+
+    torch.set_num_threads(1)
+    a, b = torch.randn(2048, 1024), torch.randn(1024, 1024)
+    torch_product = median_seconds(lambda: a @ b)
+    prepare_cpu()
+    own_product = median_seconds(lambda: a @ b)
+    q, k, v = (torch.randn(4, 4, 512, 32, requires_grad=True) for _ in range(3))
+    gradient = torch.randn(4, 4, 512, 32)
+    own_attention = median_seconds(lambda: attend(q, k, v, None)[0].backward(gradient))
+    fused = median_seconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(gradient))
+    flops = 2 * 2048 * 1024 * 1024
+    print(
+        f"attention of a layer, forward and backward: {1e3 * own_attention:.1f} ms, torch's fused {1e3 * fused:.1f} ms"
+    )
+    print(
+        f"float32 product: {flops / own_product / 1e9:.0f} GFLOP/s, torch's setting {flops / torch_product / 1e9:.0f}"
+    )
+
+
+def median_seconds(work):
+    seconds = []
+    for _ in range(12):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[2:])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path)
@@ -63,6 +98,7 @@ def main():
         print(json.dumps(run(args.run[0], args.run[1] == "ours")))
         return
     print(f"{platform.machine()}, {platform.processor() or platform.system()}, Python {platform.python_version()}")
+    parts()
     results = {}
     for shape in SHAPES:
         speeds = {"ours": [], "peer": []}

@@ -23,6 +23,7 @@ from induction.study.study import Model
 from induction.tables.training import TRAINING
 from induction.train.loop import train
 from induction.train.order import DataOrder
+from induction.train.plain import PlainEngine
 
 FIELDS = {
     "n_layers": 1,
@@ -230,8 +231,6 @@ def test_training_numbers_change_only_on_purpose():
     for optimizer in ("adamw", "muon"):
         which = model(optimizer=optimizer, smeared_keys=True, d_mlp=64, n_layers=2)
         engine_losses = []
-        from induction.train.plain import PlainEngine
-
         recipe = which.recipe(0)
         engine = PlainEngine(which.architecture, recipe["settings"], "cpu")
         order = DataOrder(300, 2, 0)
@@ -247,6 +246,19 @@ STORED = {
     "adamw": [5.7066, 5.7129, 5.6154, 5.5326, 5.5914, 5.6017, 5.434, 5.4088],
     "muon": [5.7066, 5.7134, 5.6175, 5.5355, 5.5933, 5.6017, 5.4385, 5.411],
 }
+
+
+@pytest.mark.parametrize("fields", [{}, {"positions": "rotary", "d_mlp": 64}, {"n_local_heads": 1, "local_window": 7}])
+def test_products_in_bfloat16_train_as_those_in_float32(fields):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        which = model(dtype=dtype, optimizer="adamw", **fields)
+        engine = PlainEngine(which.architecture, which.recipe(0)["settings"], "cpu")
+        batches = torch.randint(0, 300, (10, 2, 33), generator=torch.Generator().manual_seed(0))
+        losses[dtype] = [engine.step(batch, 1.0).loss for batch in batches]
+        assert {weight.dtype for weight in engine.weights().values()} == {torch.float32}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.02)
+    assert losses["bfloat16"] != losses["float32"]
 
 
 def test_every_epoch_reads_every_sequence_once():
