@@ -1,18 +1,20 @@
 """Fill README.md with what the last run measured: `make readme`, after `make demo`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns.
-The figures are copied beside this file. No number there is typed by hand.
+The figures are copied beside this file, smaller. No number there is typed by hand.
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
+
+from PIL import Image
 
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+WIDTH = 1400  # pixels, of the figures in the README
 
 
 def tables() -> str:
@@ -58,5 +60,7 @@ if __name__ == "__main__":
     for name, content in (("check", said("check")), ("costs", said("costs")), ("tables", tables())):
         text = fill(text, name, content)
     README.write_text(text, encoding="utf-8")
-    for figure in (ROOT / "results/figures").glob("*.png"):
-        shutil.copy(figure, ROOT / "docs")
+    for path in (ROOT / "results/figures").glob("*.png"):
+        figure = Image.open(path).convert("RGB")
+        size = (WIDTH, round(figure.height * WIDTH / figure.width))
+        figure.resize(size, Image.Resampling.LANCZOS).quantize(128).save(ROOT / "docs" / path.name, optimize=True)
