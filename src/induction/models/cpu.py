@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from typing import Any, cast
 
 import torch
 
@@ -33,13 +34,14 @@ def _keep_freed_memory() -> None:
 def _use_exact_onednn() -> None:
     """Let oneDNN multiply float32 matrices if a product shows that it keeps float32's precision on this CPU.
 
-    torch hands float32 products to oneDNN only under the precision "medium". Where the CPU has AMX that means bfloat16
-    inputs, an error a thousand times float32's; elsewhere oneDNN computes in float32, at twice MKL's speed on AMD.
+    torch hands float32 products to oneDNN only where it may use bfloat16 inside. With AMX it does, an error a
+    thousand times float32's; on other CPUs it computes in float32, at twice MKL's speed on AMD. GPUs are left alone.
     """
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()
     before = (a @ b - exact).abs().max()
-    torch.set_float32_matmul_precision("medium")
+    products = cast("Any", torch.backends.mkldnn).matmul
+    products.fp32_precision = "bf16"
     if (a @ b - exact).abs().max() > 2 * before:
-        torch.set_float32_matmul_precision("highest")
+        products.fp32_precision = "ieee"
