@@ -28,6 +28,31 @@ rule all:
         expand("results/figures/{figure}.pdf", figure=study.figures),
 
 
+rule tables:
+    input:
+        expand(
+            "results/tables/losses/model={model}/block-{block}.parquet",
+            zip,
+            **study.parts,
+        ),
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            **study.parts,
+        ),
+        expand(
+            "results/tables/ablations/model={model}/block-{block}.parquet",
+            zip,
+            **study.parts,
+        ),
+        expand("results/tables/curves/model={model}/part.parquet", model=study.models),
+        expand(
+            "results/tables/attributions/model={model}/part.parquet",
+            model=study.models,
+        ),
+        "results/tables/pca.parquet",
+
+
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"

@@ -213,6 +213,19 @@ def test_models_that_differ_in_what_figures_are_not_told_stand_for_themselves(de
     assert [inputs.title(column) for column in inputs.architectures] == ["wide\n2 layers", "narrow\n2 layers"]
 
 
+def test_seeds_of_each_value_of_another_swept_field_are_one_column(demo):
+    told = json.loads(models_json([Planted(2, 4.8)]))[0]
+    models = [
+        {**told, "name": f"attn-2l-d{width}-s{seed}", "seed": seed, "swept": f"d_model {width}"}
+        for width in (64, 128)
+        for seed in (0, 1)
+    ]
+    inputs = read_inputs("pca", ("pca", "phases"), demo, json.dumps(models), SETTINGS_JSON)
+    titles = [inputs.title(architecture) for architecture in inputs.architectures]
+    assert titles == ["attention-only, d_model 64\n2 layers", "attention-only, d_model 128\n2 layers"]
+    assert [len(architecture.models) for architecture in inputs.architectures] == [2, 2]
+
+
 def test_a_family_that_sweeps_smeared_keys_has_a_column_for_each_kind(demo):
     models = (Planted(1, None), Planted(1, 1.1, **{**SMEARED, "family": "attn", "label": "attention-only"}))
     inputs = read_inputs("smeared_keys", ("curves",), demo, models_json(models), SETTINGS_JSON)

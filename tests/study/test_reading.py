@@ -101,6 +101,9 @@ def test_missing_and_broken_files_are_told(tmp_path):
     broken.write_text("a: [1,")
     with pytest.raises(InductionError, match=r"broken.yaml: not YAML"):
         read_yaml(broken)
+    broken.write_text("families:\n  a: 1\n  b: &b {c: 1}\n  d: {<<: *b, c: 2}\nfamilies:\n  e: 1\n")
+    with pytest.raises(InductionError, match=r"(?s)broken.yaml: not YAML: the key families stands twice.*line 1"):
+        read_yaml(broken)
 
 
 def test_the_schemas_in_the_repository_are_those_of_the_code():

@@ -32,6 +32,19 @@ def test_a_family_is_the_product_of_its_sweep(tmp_path):
     assert names == [f"attn-{n_layers}l-s{seed}" for n_layers in (1, 2, 3) for seed in (0, 1, 2)]
 
 
+def test_figures_are_told_what_else_a_family_sweeps(tmp_path):
+    (tmp_path / "config").mkdir()
+    shutil.copy(ROOT / "config/config.yaml", tmp_path / "config")
+    content = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+    content["families"]["attn"]["sweep"] = {"d_model": [64, 128], "seed": [0, 1]}
+    content["families"]["attn"]["name"] = "attn-d{d_model}-s{seed}"
+    (tmp_path / "config/models.yaml").write_text(yaml.safe_dump(content))
+    told = yaml.safe_load(Jobs(load_study(tmp_path)).figure_models_json(SimpleNamespace(figure="phase_change")))
+    assert [model["swept"] for model in told] == ["d_model 64", "d_model 64", "d_model 128", "d_model 128"]
+    told = yaml.safe_load(Jobs(load_study(ROOT)).figure_models_json(SimpleNamespace(figure="phase_change")))
+    assert {model["swept"] for model in told} == {""}
+
+
 def test_snapshot_steps():
     assert snapshot_steps([SnapshotRule(every=100)], 250) == (0, 100, 200, 250)
     assert snapshot_steps([SnapshotRule(every=5, start=10, stop=20)], 100) == (0, 10, 15, 20, 100)

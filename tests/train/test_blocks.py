@@ -207,8 +207,9 @@ def test_a_corpus_too_short_is_told_before_training(tokens, tmp_path):
         train_block(model(n_steps=n_steps), 0, tokens, tmp_path)
     assert f"corpus packages holds {tokens.n_train_tokens:,} training tokens" in str(told.value)
     assert f"training would read {n_steps * 64 + 1:,}" in str(told.value)
-    assert "lower n_steps" in str(told.value)
+    assert f"Lower n_steps to {n_steps - 1:,} an epoch" in str(told.value)
     assert not list(tmp_path.iterdir())
+    train_block(model(n_steps=n_steps - 1), 0, tokens, tmp_path / "as told")
     train_block(model(n_steps=n_steps, epochs=2.0), 0, tokens, tmp_path)
 
 

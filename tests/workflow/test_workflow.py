@@ -106,7 +106,7 @@ class Project:
             wildcards = dict(re.findall(r"(\w+)=([^,\s]+)", (re.search(r"wildcards: (.*)", job) or [0, ""])[1]))
             named = [wildcards[name] for name in ("model", "block", "corpus") if name in wildcards]
             jobs.add(" ".join([rule, *named]))
-        return jobs - {"all"}
+        return jobs - {"all", "tables"}
 
 
 FIGURES = {"phase_change_figure", "smeared_keys_figure", "ablations_figure", "pca_figure"}
@@ -176,6 +176,16 @@ def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
     assert (logs / "train/attn-2l-s0-1.log").is_file()
     benchmark = pl.read_csv(logs / "train/attn-2l-s0-1.tsv", separator="\t")
     assert benchmark["max_rss"].cast(pl.Float64, strict=False)[0] < 2000, "peak memory, MB"
+
+
+def test_the_tables_target_makes_what_no_figure_shows(project):
+    assert project.planned("tables") == {"ablations smeared-1l-s0 0", "attributions smeared-1l-s0"}
+
+
+def test_snapshots_can_be_read_by_whoever_may_read_tables(project):
+    snapshot = project.folder / "results/models/attn-2l-s0/snapshots/step-00000005.safetensors"
+    table = project.folder / "results/tables/pca.parquet"
+    assert snapshot.stat().st_mode == table.stat().st_mode
 
 
 def test_a_comment_or_docstring_replans_nothing(restored):

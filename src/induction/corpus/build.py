@@ -71,8 +71,8 @@ def corpus(config: Corpus, name: str, out: Path) -> None:
             "shards": _write_training(training, config.vocab_size, out),
             "files": _write_others(held_out, tokenizer, out),
         }
-        content = [manifest["sources"], manifest["shards"], manifest["files"]]
-        manifest["fingerprint"] = fingerprint([config.model_dump(mode="json"), *content])
+        # Of what was made, not of how: models go on where another configuration gives the same tokens.
+        manifest["fingerprint"] = fingerprint([manifest["shards"], manifest["files"]])
         temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

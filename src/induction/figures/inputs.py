@@ -30,6 +30,8 @@ class Model(Strict):
     seed: int
     smeared_keys: bool
     d_mlp: int
+    swept: str = ""
+    """The other fields that its family sweeps, with this model's values, in words."""
 
 
 class _Models(Strict):
@@ -103,6 +105,8 @@ class FigureInputs:
             words.append("smeared keys" if model.smeared_keys else "plain keys")
         if len({other.d_mlp for other in family}) > 1:
             words.append(f"d_mlp {model.d_mlp}")
+        if model.swept:
+            words.append(model.swept)
         return ", ".join(words)
 
     def title(self, architecture: Architecture) -> str:

@@ -11,6 +11,8 @@ from induction.study.study import Model, Study
 
 # Everything that the stage functions of each figure read besides the models it shows.
 _FIGURE_SETTINGS = ("heads", "in_context")
+# Fields that figures are told of one by one.
+_TOLD_APART = ("n_layers", "seed", "smeared_keys", "d_mlp")
 
 
 class Jobs:
@@ -40,6 +42,16 @@ class Jobs:
     def main_corpus(self) -> str:
         """The corpus whose evaluation set, random indices included, the joint PCA reads."""
         return next(iter(self._study.models.values())).fields.corpus
+
+    @property
+    def parts(self) -> dict[str, list[Any]]:
+        """Every block of every model: two lists of the same length, to be zipped."""
+        return _parts(list(self._study.models.values()))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all models."""
+        return list(self._study.models)
 
     # --- corpora ------------------------------------------------------------------------------------------------
 
@@ -142,9 +154,7 @@ class Jobs:
     @property
     def pca_parts(self) -> dict[str, list[Any]]:
         """The blocks of the joint PCA, to be zipped: those of the models that its figure shows, or else of all."""
-        shown = self._shown("pca") if "pca" in self.figures else list(self._study.models.values())
-        pairs = [(model.name, block) for model in shown for block in range(len(model.blocks))]
-        return {"model": [name for name, _ in pairs], "block": [block for _, block in pairs]}
+        return _parts(self._shown("pca")) if "pca" in self.figures else self.parts
 
     def figure_models_json(self, wildcards: Any) -> str:
         """Return what a figure says of the models it shows."""
@@ -157,6 +167,11 @@ class Jobs:
                 "seed": model.fields.seed,
                 "smeared_keys": model.fields.smeared_keys,
                 "d_mlp": model.fields.d_mlp,
+                "swept": ", ".join(
+                    f"{name} {getattr(model.fields, name)}"
+                    for name in self._study.swept_fields(model.family)
+                    if name not in _TOLD_APART
+                ),
             }
             for model in self._shown(wildcards.figure)
         ]
@@ -193,3 +208,8 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None  # The corpus stage says how to install it.
+
+
+def _parts(models: list[Model]) -> dict[str, list[Any]]:
+    pairs = [(model.name, block) for model in models for block in range(len(model.blocks))]
+    return {"model": [name for name, _ in pairs], "block": [block for _, block in pairs]}

@@ -15,6 +15,16 @@ MODELS_FILE = Path("config/models.yaml")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Reads YAML safely, and refuses a key that stands twice in one place: the first would be lost unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.value != "<<"]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file of the configuration.
 
@@ -22,7 +32,7 @@ def read_yaml(path: Path) -> Any:
         InductionError: the file is missing or is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise InductionError(
             f"{path}: no such file. The configuration is read from the folder {path.parent}/"

@@ -85,7 +85,7 @@ class Study:
                 if model.name in self.models:
                     raise InductionError(
                         f"{MODELS_FILE}: families.{family_name}.name: two models are called {model.name}. "
-                        f"Put every swept field into the name: {_swept_fields(family)}"
+                        f"Put every swept field into the name: {', '.join(_swept_fields(family)) or 'none is swept'}"
                     )
                 self.models[model.name] = model
 
@@ -147,6 +147,10 @@ class Study:
                 f"{nearest(name, self.models)}"
             )
         return self.models[name]
+
+    def swept_fields(self, family: str) -> list[str]:
+        """Return the names of the fields that a family sweeps."""
+        return _swept_fields(self.families[family])
 
     def corpus(self, name: str) -> Corpus:
         """Return a corpus by name.
@@ -225,8 +229,8 @@ def _check_families(where: str, asked: tuple[str, ...], permitted: Any) -> None:
             )
 
 
-def _swept_fields(family: Family) -> str:
-    return ", ".join(family.sweep.model_dump(exclude_none=True)) or "none is swept"  # type: ignore[attr-defined]
+def _swept_fields(family: Family) -> list[str]:
+    return list(family.sweep.model_dump(exclude_none=True))  # type: ignore[attr-defined]
 
 
 def _spelled(chosen: dict[str, Any]) -> str:

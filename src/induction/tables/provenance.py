@@ -41,5 +41,7 @@ def _footer(path: Path) -> dict[bytes, bytes]:
     except FileNotFoundError:
         raise InductionError(f"{path}: this table does not exist. Make it: snakemake {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        again = f"Delete it and run snakemake again: snakemake {path}"
-        raise InductionError(f"{path}: not a whole Parquet file (truncated?): {error}. {again}") from None
+        again = f"Make it again: rm '{path}' && snakemake '{path}'"
+        raise InductionError(
+            f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {again}"
+        ) from None

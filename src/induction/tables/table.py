@@ -104,7 +104,7 @@ class Table:
         return frame
 
     def _read_part(self, path: Path, columns: Sequence[str] | None) -> pl.DataFrame:
-        again = f"Delete it and run snakemake again: snakemake {path}"
+        again = f"Make it again: rm '{path}' && snakemake '{path}'"
         try:
             file = pq.ParquetFile(path)
         except FileNotFoundError:
@@ -112,7 +112,9 @@ class Table:
                 f"{path}: this part of table {self.name} does not exist. Make it: snakemake {path}"
             ) from None
         except (pa.ArrowInvalid, OSError) as error:
-            raise InductionError(f"{path}: not a whole Parquet file (truncated?): {error}. {again}") from None
+            raise InductionError(
+                f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {again}"
+            ) from None
         with file:
             footer = file.schema_arrow.metadata or {}
             name = footer.get(b"induction.table", b"").decode() or "unknown"
@@ -127,7 +129,7 @@ class Table:
             try:
                 arrow = file.read(columns=wanted)
             except (pa.ArrowInvalid, OSError) as error:
-                raise InductionError(f"{path}: damaged: {error}. {again}") from None
+                raise InductionError(f"{path}: damaged: {str(error).rstrip('.')}. {again}") from None
         asked = [column.name for column in self.columns] if wanted is None else wanted
         if missing := [column for column in asked if column not in arrow.column_names]:
             raise InductionError(f"{path}: lacks {', '.join(missing)} of table {self.name}. {again}")

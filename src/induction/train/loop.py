@@ -62,7 +62,8 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
     architecture = Architecture.model_validate(recipe["architecture"])
     settings = recipe["settings"]
     last = recipe["steps"][-1]
-    _see_that_tokens_suffice(tokens, tokens_needed, settings["corpus"])
+    tokens_a_step = settings["batch_size"] * architecture.n_ctx
+    _see_that_tokens_suffice(tokens, tokens_needed, tokens_a_step, settings["corpus"])
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["batch_size"], settings["seed"])
     identity = fingerprint(
         [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
@@ -73,7 +74,6 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
     if resumed := states.latest(recipe["start"], recipe["steps"]):
         progress, state = resumed
         engine.load_state(state)
-    tokens_a_step = settings["batch_size"] * architecture.n_ctx
 
     with _stop_asked() as stop, _Reporter(manifest.stem, progress.step, last) as reporter:
         while True:
@@ -96,6 +96,7 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
                 break
             if stop.asked:
                 states.save(progress, engine.state())
+                print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)
                 raise SystemExit(128 + stop.asked)
             _step(engine, progress, settings, order, tokens, architecture.n_ctx, reporter)
 
@@ -149,12 +150,13 @@ def _step(
     reporter.show(progress.step, result.loss, speed)
 
 
-def _see_that_tokens_suffice(tokens: Tokens, needed: int, corpus: str) -> None:
+def _see_that_tokens_suffice(tokens: Tokens, needed: int, tokens_a_step: int, corpus: str) -> None:
     available = tokens.n_train_tokens
     if available < needed:
         raise InductionError(
             f"corpus {corpus} holds {available:,} training tokens; training would read {needed:,} and repeat some. "
-            f"Bring more text, lower n_steps to {available / needed:.1%} of what it is, or raise epochs."
+            f"Lower n_steps to {(available - 1) // tokens_a_step:,} an epoch, raise epochs, or bring more text "
+            "(sources with weights may leave text unused: n_unused_tokens in the corpus's manifest)."
         )
 
 
