@@ -1,6 +1,6 @@
 """The words of `config/config.yaml` and `config/models.yaml`: every field with its unit, its bounds and its reason."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
@@ -100,8 +100,12 @@ def _all_optional(name: str, doc: str, many: bool) -> type[Strict]:
     return create_model(name, __base__=Strict, __doc__=doc, **fields)
 
 
-Base = _all_optional("Base", "What all models of a family share; what is not said has the default.", many=False)
-Sweep = _all_optional("Sweep", "The values that each swept field takes.", many=True)
+if TYPE_CHECKING:
+    Base: TypeAlias = Strict
+    Sweep: TypeAlias = Strict
+else:
+    Base = _all_optional("Base", "What all models of a family share; what is not said has the default.", many=False)
+    Sweep = _all_optional("Sweep", "The values that each swept field takes.", many=True)
 
 
 class Family(Strict):
@@ -109,8 +113,8 @@ class Family(Strict):
 
     label: str = Field(description="What figures call this family.")
     name: str = Field("{family}-{n_layers}l-s{seed}", description="Name of a model: a template over its fields.")
-    base: Base = Field(Base(), description="Fields that all models of the family share.")  # type: ignore[valid-type]
-    sweep: Sweep = Field(Sweep(), description="Field -> list of values.")  # type: ignore[valid-type]
+    base: Base = Field(Base(), description="Fields that all models of the family share.")
+    sweep: Sweep = Field(Sweep(), description="Field -> list of values.")
 
 
 class ModelsFile(Strict):

@@ -91,8 +91,8 @@ class Study:
 
     def _members(self, family_name: str, family: Family) -> list[Model]:
         where = f"families.{family_name}"
-        swept = family.sweep.model_dump(exclude_none=True)  # type: ignore[attr-defined]
-        base = family.base.model_dump(exclude_unset=True)  # type: ignore[attr-defined]
+        swept = family.sweep.model_dump(exclude_none=True)
+        base = family.base.model_dump(exclude_unset=True)
         members = []
         for values in product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
@@ -230,7 +230,7 @@ def _check_families(where: str, asked: tuple[str, ...], permitted: Any) -> None:
 
 
 def _swept_fields(family: Family) -> list[str]:
-    return list(family.sweep.model_dump(exclude_none=True))  # type: ignore[attr-defined]
+    return list(family.sweep.model_dump(exclude_none=True))
 
 
 def _spelled(chosen: dict[str, Any]) -> str:
