@@ -145,11 +145,11 @@ class Jobs:
 
     def figure_block_models(self, wildcards: Any) -> list[str]:
         """Return the model of every block that the job's figure shows, to be zipped with `figure_blocks`."""
-        return [model.name for model in self._shown(wildcards.figure) for _ in model.blocks]
+        return _parts(self._shown(wildcards.figure))["model"]
 
     def figure_blocks(self, wildcards: Any) -> list[int]:
         """Return every block that the job's figure shows, to be zipped with `figure_block_models`."""
-        return [block for model in self._shown(wildcards.figure) for block in range(len(model.blocks))]
+        return _parts(self._shown(wildcards.figure))["block"]
 
     @property
     def pca_parts(self) -> dict[str, list[Any]]:

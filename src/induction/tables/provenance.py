@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from induction.errors import InductionError
+from induction.tables.table import open_parquet
 
 
 def provenance_of(parts: Sequence[Path]) -> dict[str, str]:
@@ -21,7 +19,8 @@ def provenance_of(parts: Sequence[Path]) -> dict[str, str]:
     """
     seen: dict[str, dict[str, Path]] = {"recipe": {}, "corpus": {}, "evaluation": {}}
     for path in parts:
-        footer = _footer(path)
+        with open_parquet(path, "table") as file:
+            footer = file.schema_arrow.metadata or {}
         for name, first_of in seen.items():
             for fingerprint in filter(None, footer.get(f"induction.{name}".encode(), b"").decode().split(",")):
                 first_of.setdefault(fingerprint, path)
@@ -33,15 +32,3 @@ def provenance_of(parts: Sequence[Path]) -> dict[str, str]:
                 "Only then can they be read together: delete the stale one and run snakemake again."
             )
     return {name: ",".join(first_of) for name, first_of in seen.items() if first_of}
-
-
-def _footer(path: Path) -> dict[bytes, bytes]:
-    try:
-        return pq.read_schema(path).metadata or {}
-    except FileNotFoundError:
-        raise InductionError(f"{path}: this table does not exist. Make it: snakemake {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        again = f"Make it again: rm '{path}' && snakemake '{path}'"
-        raise InductionError(
-            f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {again}"
-        ) from None

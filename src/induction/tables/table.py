@@ -104,18 +104,8 @@ class Table:
         return frame
 
     def _read_part(self, path: Path, columns: Sequence[str] | None) -> pl.DataFrame:
-        again = f"Make it again: rm '{path}' && snakemake '{path}'"
-        try:
-            file = pq.ParquetFile(path)
-        except FileNotFoundError:
-            raise InductionError(
-                f"{path}: this part of table {self.name} does not exist. Make it: snakemake {path}"
-            ) from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InductionError(
-                f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {again}"
-            ) from None
-        with file:
+        again = remake(path)
+        with open_parquet(path, f"part of table {self.name}") as file:
             footer = file.schema_arrow.metadata or {}
             name = footer.get(b"induction.table", b"").decode() or "unknown"
             version = footer.get(b"induction.schema_version", b"0").decode()
@@ -218,6 +208,27 @@ class Writer:
             use_dictionary=plain,
             use_byte_stream_split=split,
         )
+
+
+def open_parquet(path: Path, what: str) -> pq.ParquetFile:
+    """Open a Parquet file; `what` it is, for messages.
+
+    Raises:
+        InductionError: it is missing or truncated.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InductionError(f"{path}: this {what} does not exist. Make it: snakemake {path}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InductionError(
+            f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {remake(path)}"
+        ) from None
+
+
+def remake(path: Path) -> str:
+    """Return what to do about a file that is damaged or stale."""
+    return f"Make it again: rm '{path}' && snakemake '{path}'"
 
 
 def model_of(path: Path) -> str:
