@@ -12,13 +12,14 @@ STAGES = {"corpus", "train", "measure", "analyse", "figures"}
 MAY_IMPORT = {
     "study": set(),
     "tables": {"study"},
+    "resampling": {"study"},
     "models": {"study", "tables"},
-    **{stage: {"study", "tables", "models"} for stage in STAGES},
+    **{stage: {"study", "resampling", "tables", "models"} for stage in STAGES},
     "cli": {"study", "tables", "models", *STAGES},
     "__main__": {"cli"},
 }
 BASE = {"errors", "files"}  # below every room
-NO_TORCH = {"study", "tables", "corpus", "analyse", "figures"}
+NO_TORCH = {"study", "resampling", "tables", "corpus", "analyse", "figures"}
 
 
 def imports():

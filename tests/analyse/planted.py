@@ -89,6 +89,7 @@ def write_ablations(path: Path, step: int, intact, ablated) -> Path:
     n_heads = len(ablated)
     columns = {column.name: 0.0 for column in ABLATIONS.columns}
     columns |= {"step": step, "tokens": step * TOKENS_A_STEP, "mode": ["intact", *["pattern-preserving"] * n_heads]}
+    columns |= {"replacement": ["none", *["zero"] * n_heads], "norm": "recomputed"}
     columns |= {"layer": [None, *[0] * n_heads], "head": [None, *range(n_heads)]}
     ABLATIONS.write(path, columns | {"random_index_loss": np.vstack([intact, ablated])})
     return path

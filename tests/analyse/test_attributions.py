@@ -5,8 +5,8 @@ import pytest
 from planted import TOKENS_A_STEP, write_ablations, write_evaluation, write_losses
 
 from induction.analyse.attributions import attributions, before_after
-from induction.analyse.resampling import resample_weights
 from induction.errors import InductionError
+from induction.resampling import resample_weights
 from induction.study.analysis import Bootstrap
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.phases import PHASES

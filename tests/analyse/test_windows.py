@@ -17,8 +17,8 @@ from planted import (
 )
 
 from induction.analyse.phases import Signal, window_row
-from induction.analyse.resampling import resample_weights
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window, smoothed_rate
+from induction.resampling import resample_weights
 from induction.study.analysis import Bootstrap, Phases
 
 RULE = Phases()

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from induction.analyse.resampling import resample_weights, standard_error
 from induction.analyse.signals import random_index_losses, read_random_index
 from induction.errors import InductionError
+from induction.resampling import resample_weights, standard_error
 from induction.study.analysis import Bootstrap
-from induction.tables.ablations import ABLATIONS
+from induction.tables.ablations import ABLATIONS, INTACT, RECOMPUTED, ZERO
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.phases import PHASES
 from induction.tables.provenance import provenance_of
@@ -58,11 +58,14 @@ def attributions(
 def ablation_changes(ablations: pl.DataFrame) -> tuple[pl.DataFrame, Floats]:
     """Return the ablated heads, sorted, and each one's change of the losses at random indices, [N, E], nats.
 
+    Those whose results are set to zero, LayerNorms recomputed, as the paper's.
+
     Raises:
         InductionError: a snapshot has no row for the intact model.
     """
-    intact = ablations.filter(pl.col("mode") == "intact").select("step", intact="random_index_loss")
-    ablated = ablations.filter(pl.col("mode") != "intact").sort("step", "mode", "layer", "head")
+    intact = ablations.filter(pl.col("mode") == INTACT).select("step", intact="random_index_loss")
+    ablated = ablations.filter(pl.col("mode") != INTACT, replacement=ZERO, norm=RECOMPUTED)
+    ablated = ablated.sort("step", "mode", "layer", "head")
     if lacking := sorted(set(ablated["step"]) - set(intact["step"])):
         raise InductionError(f"table ablations: no row for the intact model at steps {lacking}. Give all its parts.")
     paired = ablated.join(intact, on="step", how="left", maintain_order="left")

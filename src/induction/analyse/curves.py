@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from induction.analyse.resampling import interval, resample_weights
 from induction.analyse.signals import read_heads, read_random_index, signals
+from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap
 from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES

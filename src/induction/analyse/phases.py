@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from induction.analyse.resampling import interval, resample_weights
 from induction.analyse.signals import read_heads, read_random_index, signals
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window
+from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
 from induction.tables.phases import PHASES

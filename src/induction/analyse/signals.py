@@ -77,12 +77,12 @@ def signals(parts: Sequence[Path], random_index_E: Ints, in_context: InContext) 
             "icl_windowed": late - early,
         }
 
-    return _reduce(parts, len(random_index_E), reduce)
+    return reduce_losses(parts, len(random_index_E), reduce)
 
 
 def random_index_losses(parts: Sequence[Path], random_index_E: Ints) -> ExampleLosses:
     """Reduce a model's losses to `loss`, at each example's random index (the paper's vectors of per-token losses)."""
-    return _reduce(
+    return reduce_losses(
         parts, len(random_index_E), lambda losses_RI, example_R: {"loss": _at(losses_RI, random_index_E[example_R])}
     )
 
@@ -103,10 +103,19 @@ def read_heads(parts: Sequence[Path], steps_S: Ints) -> pl.DataFrame:
     return heads
 
 
-def _reduce(
+def reduce_losses(
     parts: Sequence[Path], n_examples: int, reduce: Callable[[Floats, Ints], dict[str, Floats]]
 ) -> ExampleLosses:
-    """Read one part at a time and keep only what `reduce` makes of its rows."""
+    """Read a model's losses one part at a time and keep only what `reduce` makes of its rows.
+
+    Args:
+        parts: parts of table losses, in any order.
+        n_examples: evaluation examples; each snapshot has a row for each.
+        reduce: from losses [R, I] and the example of each row [R] to statistics by name, each [R].
+
+    Raises:
+        InductionError: rows are missing, doubled or of other examples.
+    """
     kept: list[pl.DataFrame] = []
     sums_I: dict[int, Floats] = {}
     for part in parts:

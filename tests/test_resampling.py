@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from induction.analyse.resampling import interval, resample_weights, standard_error
+from induction.resampling import interval, resample_weights, standard_error
 from induction.study.analysis import Bootstrap
 
 
