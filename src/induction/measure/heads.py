@@ -1,22 +1,25 @@
 """Scores of every head of every snapshot, from its behaviour on probes and from its weights.
 
-Axes: B sequence, T position, H head, Q query, K key, E width of a head, D residual stream, V vocabulary.
+Axes: B sequence, T position, L layer, H head, Q query, K key, E width of a head, D residual stream, V vocabulary,
+N any row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from numpy.typing import NDArray
 from torch import Tensor
 
 from induction.measure import circuits
 from induction.models.snapshots import open_snapshots
-from induction.models.transformer import Attention, Transformer
+from induction.models.transformer import TokenTables, Transformer, attend
 from induction.tables.heads import HEADS
+
+_TOKENS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,6 @@ class HeadProbes:
     text: NDArray[np.int32]
 
 
-class Score(NamedTuple):
-    """A score of each head of a layer, [H], and its standard error over sequences, [H]."""
-
-    mean_H: Tensor
-    error_H: Tensor
-
-
 def heads(manifest: Path, probes: HeadProbes, out: Path, *, provenance: dict[str, str], device: str) -> None:
     """Score every head of every snapshot of a block; write a part of the table `heads`."""
     with HEADS.writer(out, **provenance) as table:
@@ -53,31 +49,31 @@ def heads(manifest: Path, probes: HeadProbes, out: Path, *, provenance: dict[str
 def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.generic]]:
     """Return the columns of the table `heads`, one entry a head, layer by layer."""
     n_layers, n_heads = model.architecture.n_layers, model.architecture.n_heads
-    distinct_BT = _tokens(model, probes.distinct)
-    repeated = patterns_and_mixes(model, _tokens(model, probes.repeated))
-    distinct = patterns_and_mixes(model, distinct_BT)
-    text = patterns_and_mixes(model, _tokens(model, probes.text[:, :-1]))
-    scores: dict[str, list[Score]] = {
-        name: [] for name in ("prefix_matching", "previous_token", "copying", "copying_literal")
+    repeated_BT, distinct_BT, text_BT = (
+        torch.from_numpy(tokens).long().to(model.W_E.device)
+        for tokens in (probes.repeated, probes.distinct, probes.text[:, :-1])
+    )
+    tables = model.tables(repeated_BT.numel() + text_BT.numel())
+    prefix_BLHQ = _by_query(
+        model, tables, repeated_BT, lambda pattern, first: prefix_matching(pattern, probes.period, first)
+    )
+    previous_BLH = _by_query(model, tables, text_BT, previous_token)[..., 1:].mean(-1)
+    calibrated_BLH, literal_BLH = _copying_by_layer(model, distinct_BT)
+    by_sequence = {
+        "prefix_matching": prefix_BLHQ[..., 1 + probes.period :].mean(-1),
+        "previous_token": previous_BLH,
+        "copying": calibrated_BLH,
+        "copying_literal": literal_BLH,
     }
-    for block, on_repeated, on_distinct, on_text in zip(model.blocks, repeated, distinct, text, strict=True):
-        scores["prefix_matching"].append(prefix_matching(on_repeated[0], probes.period))
-        scores["previous_token"].append(previous_token(on_text[0]))
-        pattern_BHQK, z_BHQE = on_distinct
-        calibrated, literal = copying(pattern_BHQK, sample_rise(model, block.attn, z_BHQE, distinct_BT))
-        scores["copying"].append(calibrated)
-        scores["copying_literal"].append(literal)
-
     columns: dict[str, NDArray[np.generic]] = {
         "layer": np.repeat(np.arange(n_layers), n_heads),
         "head": np.tile(np.arange(n_heads), n_layers),
     }
-    for name, layers in scores.items():
-        columns[name] = torch.cat([score.mean_H for score in layers]).cpu().numpy()
-        columns[f"{name}_se"] = torch.cat([score.error_H for score in layers]).cpu().numpy()
-    previous_LH = torch.stack([score.mean_H for score in scores["previous_token"]])
+    for name, score_BLH in by_sequence.items():
+        columns[name] = score_BLH.mean(0).flatten().cpu().numpy()
+        columns[f"{name}_se"] = _standard_error(score_BLH).flatten().cpu().numpy()
     columns["ov_copying"] = circuits.ov_copying(model).flatten().cpu().numpy()
-    columns["qk_trace"] = circuits.qk_trace(model, previous_LH).flatten().cpu().numpy()
+    columns["qk_trace"] = circuits.qk_trace(model, previous_BLH.mean(0)).flatten().cpu().numpy()
     for name, composition_LH in circuits.greatest_composition(model).items():
         columns[f"{name}_composition"] = composition_LH.flatten().cpu().numpy()
     return columns
@@ -86,61 +82,103 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
 def patterns_and_mixes(model: Transformer, tokens_BT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield layer after layer the pattern, [B, H, Q, K], and mixes of values, [B, H, Q, E]; none is kept."""
     residual_BTD = model.embed(tokens_BT)
-    for block in model.blocks:
+    for layer, block in enumerate(model.blocks, start=1):
         z_BHQE, pattern_BHQK = block.attn.mix_and_pattern(block.ln1(residual_BTD))
         yield pattern_BHQK, z_BHQE
-        residual_BTD = block.after_attention(residual_BTD + block.attn.result(z_BHQE))
+        if layer < len(model.blocks):
+            residual_BTD = block.after_attention(residual_BTD + block.attn.result(z_BHQE))
 
 
-def prefix_matching(pattern_BHQK: Tensor, period: int) -> Score:
+def _by_query(
+    model: Transformer, tables: TokenTables | None, tokens_BT: Tensor, score: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Score the patterns of a probe, query by query, [B, L, H, Q]; no pattern is held as a whole."""
+    n_tokens, last = tokens_BT.shape[1], len(model.blocks) - 1
+    parts = []
+    for some_BT in tokens_BT.split(max(1, _TOKENS_AT_ONCE // n_tokens)):
+        residual_BTD = model.embed(some_BT)
+        scores: list[list[Tensor]] = [[] for _ in model.blocks]
+        for layer, block in enumerate(model.blocks):
+
+            def read(pattern_BHQK: Tensor, first: int, found: list[Tensor] = scores[layer]) -> None:
+                found.append(score(pattern_BHQK, first))
+
+            inputs = model.inputs(layer, residual_BTD, some_BT, tables, mixed=layer < last)
+            z_BHTE, _ = attend(*inputs, block.attn.mask(n_tokens), read=read)
+            if layer < last:
+                residual_BTD = block.after_attention(residual_BTD + block.attn.result(z_BHTE))
+        parts.append(torch.stack([torch.cat(found, dim=-1) for found in scores], dim=1))
+    return torch.cat(parts)
+
+
+def prefix_matching(pattern_BHQK: Tensor, period: int, first: int = 0) -> Tensor:
     """Attention on the tokens that followed this token's earlier copies.
 
     Args:
-        pattern_BHQK: a start token, then `period` distinct tokens repeated.
+        pattern_BHQK: a start token, then `period` distinct tokens repeated; its queries, or some in a row.
         period: length of the repeated block, in tokens.
+        first: the first of these queries.
 
     Returns:
-        Score in [0, 1]: for every query of the repeats but the first the sum over the keys j whose token before
-        (j - 1) is the query's token; mean over queries.
+        Of each query the sum over the keys j whose token before (j - 1) is the query's token, in [0, 1], [B, H, Q]. A
+        head's score is the mean over the queries of the repeats but the first.
 
     Source: Olsson et al. 2022, head activation evaluators, as their own figure reads (README, “What is measured”).
     """
-    n_positions = pattern_BHQK.shape[-1]
-    query_Q1 = torch.arange(n_positions, device=pattern_BHQK.device)[:, None]
-    before_1K = torch.arange(n_positions, device=pattern_BHQK.device)[None, :] - 1
+    n_queries, n_keys = pattern_BHQK.shape[-2:]
+    query_Q1 = torch.arange(first, first + n_queries, device=pattern_BHQK.device)[:, None]
+    before_1K = torch.arange(n_keys, device=pattern_BHQK.device)[None, :] - 1
     follows_QK = (before_1K >= 1) & (before_1K < query_Q1) & ((query_Q1 - before_1K) % period == 0)
-    return _over_sequences((pattern_BHQK * follows_QK).sum(-1)[..., 1 + period :].mean(-1))
+    return (pattern_BHQK * follows_QK.to(pattern_BHQK.dtype)).sum(-1)
 
 
-def previous_token(pattern_BHQK: Tensor) -> Score:
-    """Attention on the previous token: the mean of A[i, i - 1], in [0, 1].
+def previous_token(pattern_BHQK: Tensor, first: int = 0) -> Tensor:
+    """Attention on the previous token.
+
+    Args:
+        pattern_BHQK: of real examples; its queries, or some in a row.
+        first: the first of these queries.
+
+    Returns:
+        Of each query i the weight A[i, i - 1], in [0, 1], [B, H, Q]; 0 for the query without a previous token. A
+        head's score is the mean over the others.
 
     Source: Olsson et al. 2022, head activation evaluators.
     """
-    return _over_sequences(pattern_BHQK.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1))
+    n_without = max(0, 1 - first)
+    weight_BHQ = pattern_BHQK[..., n_without:, :].diagonal(offset=first + n_without - 1, dim1=-2, dim2=-1)
+    return F.pad(weight_BHQ, (n_without, 0))
 
 
-def sample_rise(model: Transformer, attention: Attention, z_BHQE: Tensor, tokens_BT: Tensor) -> Tensor:
+def _copying_by_layer(model: Transformer, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both copying scores, each [B, L, H], of sequences few enough to go through the model at once."""
+    unembed_DV = model.ln_final.w[:, None] * model.W_U
+    centred_BDT = (unembed_DV[:, tokens_BT] - unembed_DV.mean(dim=1)[:, None, None]).transpose(0, 1)
+    layers = []
+    for block, (pattern_BHQK, z_BHQE) in zip(model.blocks, patterns_and_mixes(model, tokens_BT), strict=True):
+        result_HND = z_BHQE.transpose(0, 1).flatten(1, 2) @ block.attn.per_head("W_O")
+        result_BHQD = result_HND.unflatten(1, tokens_BT.shape).transpose(0, 1)
+        layers.append(copying(pattern_BHQK, sample_rise(result_BHQD, centred_BDT)))
+    calibrated, literal = zip(*layers, strict=True)
+    return torch.stack(calibrated, dim=1), torch.stack(literal, dim=1)
+
+
+def sample_rise(result_BHQD: Tensor, unembed_BDT: Tensor) -> Tensor:
     """How far each head's result raises the logits of the sample's own tokens above the mean logit.
 
     Args:
-        model: its unembedding, with the final LayerNorm's gain, is what the result goes through.
-        attention: the heads' layer.
-        z_BHQE: their mixes of values.
-        tokens_BT: the sample.
+        result_BHQD: what each head adds to the stream.
+        unembed_BDT: the unembedding of the sample's tokens, less its mean over all tokens; the final LayerNorm's gain
+            is in both.
 
     Returns:
         ReLU(logit - mean logit) of token T of the sample at query Q, [B, H, Q, T].
     """
-    unembed_DV = model.ln_final.w[:, None] * model.W_U
-    centred_DV = unembed_DV - unembed_DV.mean(dim=1, keepdim=True)
-    result_BHQD = z_BHQE @ attention.per_head("W_O")
-    result_BHQD = result_BHQD - result_BHQD.mean(dim=-1, keepdim=True)
-    chosen_BDT = centred_DV[:, tokens_BT].transpose(0, 1)
-    return (result_BHQD @ chosen_BDT[:, None]).relu()
+    centred_BHQD = result_BHQD - result_BHQD.mean(dim=-1, keepdim=True)
+    return (centred_BHQD.flatten(1, 2) @ unembed_BDT).unflatten(1, result_BHQD.shape[1:3]).relu()
 
 
-def copying(pattern_BHQK: Tensor, rise_BHQT: Tensor) -> tuple[Score, Score]:
+def copying(pattern_BHQK: Tensor, rise_BHQT: Tensor) -> tuple[Tensor, Tensor]:
     """Whether a head raises the tokens that it attends to, above the others of the sample.
 
     Args:
@@ -149,7 +187,8 @@ def copying(pattern_BHQK: Tensor, rise_BHQT: Tensor) -> tuple[Score, Score]:
 
     Returns:
         Calibrated (2r - 1, r against the mean rise of the other tokens: 0 for a head with random logits) and literal
-        (4r - 1, r against the rise of all the sample's tokens), both in [-1, 1]; a head without any rise is at chance.
+        (4r - 1, r against the rise of all the sample's tokens), both in [-1, 1], [B, H]; a head without any rise is at
+        chance.
 
     Source: Olsson et al. 2022, head activation evaluators.
     """
@@ -160,7 +199,7 @@ def copying(pattern_BHQK: Tensor, rise_BHQT: Tensor) -> tuple[Score, Score]:
     all_BH = total_BHQ1.sum((-1, -2))
     calibrated_BH = _share(attended_BH, others_BH, chance=1 / 2)
     literal_BH = _share(attended_BH, all_BH, chance=1 / (n_tokens + 1))
-    return _over_sequences(2 * calibrated_BH - 1), _over_sequences(4 * literal_BH - 1)
+    return 2 * calibrated_BH - 1, 4 * literal_BH - 1
 
 
 def _share(part: Tensor, rest: Tensor, chance: float) -> Tensor:
@@ -168,12 +207,7 @@ def _share(part: Tensor, rest: Tensor, chance: float) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), chance)
 
 
-def _over_sequences(score_BH: Tensor) -> Score:
-    n_sequences = score_BH.shape[0]
-    if n_sequences == 1:
-        return Score(score_BH[0], torch.zeros_like(score_BH[0]))
-    return Score(score_BH.mean(0), score_BH.std(0) / n_sequences**0.5)
-
-
-def _tokens(model: Transformer, tokens: NDArray[np.int32]) -> Tensor:
-    return torch.from_numpy(tokens).long().to(model.W_E.device)
+def _standard_error(score_BLH: Tensor) -> Tensor:
+    """Return the standard error over sequences, [L, H]; 0 for a single one."""
+    n_sequences = len(score_BLH)
+    return torch.zeros_like(score_BLH[0]) if n_sequences == 1 else score_BLH.std(0) / n_sequences**0.5

@@ -1,6 +1,6 @@
 """Per-token losses of every snapshot on the evaluation set.
 
-Axes: B example, T position, D residual stream, N any row, V vocabulary.
+Axes: B example, T position, D residual stream.
 """
 
 from pathlib import Path
@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from induction.measure.unembedding import row_losses
 from induction.models.snapshots import open_snapshots
-from induction.models.transformer import Transformer
+from induction.models.transformer import Transformer, attend
 from induction.tables.losses import LOSSES
 
-BATCH_TOKENS = 4096
-"""Tokens that go through a model at once: few enough that a CPU's caches hold an activation."""
-_LOGITS_AT_ONCE = 1 << 21
-_LEAST_ROWS = 256
+_ACTIVATIONS_AT_ONCE = 1 << 18
+"""Numbers of the residual stream of the examples that go through a model at once: a CPU's cache holds them."""
 
 
 def losses(manifest: Path, tokens: NDArray[np.int32], out: Path, *, provenance: dict[str, str], device: str) -> None:
@@ -50,28 +49,15 @@ def example_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
     Source: Olsson et al. 2022, per-token losses.
     """
     n_examples, n_tokens = tokens_BT.shape[0], tokens_BT.shape[1] - 1
-    batch = max(1, BATCH_TOKENS // n_tokens)
+    tables = model.tables(n_examples * n_tokens)
+    batch = max(1, _ACTIVATIONS_AT_ONCE // (n_tokens * model.architecture.d_model))
     parts = []
     for some_BT in tokens_BT.split(batch):
-        residual_BTD = model.embed(some_BT[:, :-1])
-        for block in model.blocks:
-            residual_BTD = block(residual_BTD)
-        parts.append(row_losses(model, residual_BTD.flatten(0, 1), some_BT[:, 1:].flatten()))
+        read_BT, targets_BT = some_BT[:, :-1], some_BT[:, 1:]
+        residual_BTD = model.embed(read_BT)
+        for layer, block in enumerate(model.blocks):
+            inputs = model.inputs(layer, residual_BTD, read_BT, tables)
+            z_BHTE, _ = attend(*inputs, block.attn.mask(n_tokens))
+            residual_BTD = block.after_attention(residual_BTD + block.attn.result(z_BHTE))
+        parts.append(row_losses(model, residual_BTD.flatten(0, 1), targets_BT.flatten()))
     return torch.cat(parts).view(n_examples, n_tokens)
-
-
-def row_losses(model: Transformer, residual_ND: Tensor, targets_N: Tensor) -> Tensor:
-    """Return the loss of each row's target, nats, [N]; logits exist for a few rows at a time only.
-
-    Args:
-        model: its final LayerNorm and unembedding are used.
-        residual_ND: the residual stream after the last block.
-        targets_N: the tokens that follow.
-    """
-    rows = max(_LEAST_ROWS, _LOGITS_AT_ONCE // model.architecture.vocab_size)
-    parts = []
-    for some_ND, some_N in zip(residual_ND.split(rows), targets_N.split(rows), strict=True):
-        logits_NV = model.unembed(some_ND).float()
-        target_N = logits_NV.gather(1, some_N[:, None])[:, 0]
-        parts.append(logits_NV.logsumexp(dim=1) - target_N)
-    return torch.cat(parts)

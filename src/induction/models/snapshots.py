@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -89,8 +88,8 @@ def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest:
     if sha256_file(path) != sha256:
         raise InductionError(f"{path}: this snapshot has changed since {manifest} was written. {again}")
     weights, _ = read_tensors(path, "snapshot", device)
-    with torch.device("meta"):
-        expected = Transformer(architecture).state_dict()
+    model = Transformer(architecture)
+    expected = model.state_dict()
     wrong = sorted(
         name
         for name in expected.keys() | weights.keys()
@@ -98,7 +97,6 @@ def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest:
     )
     if wrong:
         raise InductionError(f"{path}: weights do not fit the architecture of {manifest}: {', '.join(wrong)}. {again}")
-    model = Transformer(architecture)
     model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
 

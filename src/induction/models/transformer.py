@@ -7,8 +7,8 @@ side by side in one matrix; `per_head` takes them apart.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's name for it)
@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from induction.study.architecture import Architecture
 
 LAYER_NORM_EPS = 1e-5
+LOG2_E = math.log2(math.e)
+"""Turns exponents into those of powers of 2, which torch computes twice as fast on a CPU."""
 _QUERY_CHUNK = 128
+_EXACT_SUM = 2.0**100
+_TABLE_NUMBERS = 1 << 24
+
+ReadPattern = Callable[[Tensor, int], None]
+"""Takes the pattern of a few queries, [B, H, Q, K], of the keys up to the last query's own, and the first query."""
 
 
 def attend(
@@ -28,6 +35,7 @@ def attend(
     *,
     forced_BHQK: Tensor | None = None,
     keep_pattern: bool = False,
+    read: ReadPattern | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Mix values by attention: the only place where a pattern is read or forced.
 
@@ -38,15 +46,25 @@ def attend(
         mask_HQK: which keys a query may see; None: all up to its own position (queries are then all positions).
         forced_BHQK: a pattern to use in place of the softmax of queries and keys.
         keep_pattern: return the pattern too; it is not held as a whole otherwise.
+        read: is shown the pattern, a few queries at a time, where nothing is to be differentiated.
 
     Returns:
         Each head's mix of values, [B, H, Q, E], and its pattern, [B, H, Q, K], or None.
     """
     if forced_BHQK is not None:
         return forced_BHQK @ v_BHKE, forced_BHQK
-    if not keep_pattern and q_BHQE.device.type != "cpu":
+    if not keep_pattern and read is None and q_BHQE.device.type != "cpu":
         fused = F.scaled_dot_product_attention(q_BHQE, k_BHKE, v_BHKE, attn_mask=mask_HQK, is_causal=mask_HQK is None)
         return fused, None
+    if not torch.is_grad_enabled():
+        if not keep_pattern:
+            return _attend_without_gradients(q_BHQE, k_BHKE, v_BHKE, mask_HQK, read), None
+        pattern_BHQK = q_BHQE.new_zeros(*q_BHQE.shape[:-1], k_BHKE.shape[-2])
+
+        def keep(some_BHQK: Tensor, first: int) -> None:
+            pattern_BHQK[..., first : first + some_BHQK.shape[-2], : some_BHQK.shape[-1]] = some_BHQK
+
+        return _attend_without_gradients(q_BHQE, k_BHKE, v_BHKE, mask_HQK, keep), pattern_BHQK
     q_BHQE = q_BHQE * q_BHQE.shape[-1] ** -0.5
     k_BHEK = k_BHKE.transpose(-1, -2)
     if mask_HQK is None:
@@ -62,6 +80,51 @@ def attend(
         scores = (q_BHQE[..., first:last, :] @ k_BHEK[..., :last]).add_(bias_HQK[..., first:last, :last])
         z.append(scores.softmax(dim=-1) @ v_BHKE[..., :last, :])
     return torch.cat(z, dim=-2), None
+
+
+def _attend_without_gradients(
+    q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, mask_HQK: Tensor | None, read: ReadPattern | None
+) -> Tensor:
+    """Mix values as `attend` does, the same up to rounding and in half the time, [B, H, Q, E].
+
+    A few queries at a time, scores become powers of 2 in place. A softmax takes the greatest score from all others
+    first, lest a power leave float32's range; here that is done only where a sum of powers has.
+    """
+    n_queries, n_keys = q_BHQE.shape[-2], k_BHKE.shape[-2]
+    scaled_BHQE = q_BHQE * (q_BHQE.shape[-1] ** -0.5 * LOG2_E)
+    future_QK = torch.full((_QUERY_CHUNK, _QUERY_CHUNK), -math.inf, dtype=q_BHQE.dtype, device=q_BHQE.device).triu(1)
+    z = []
+    for first in range(0, n_queries, _QUERY_CHUNK):
+        last = min(first + _QUERY_CHUNK, n_queries)
+        seen = last if mask_HQK is None else n_keys
+        # Made contiguous before it is transposed: torch would copy the transposed slice, number by number.
+        k_BHEK = k_BHKE[..., :seen, :].contiguous().transpose(-1, -2)
+
+        def scores(first: int = first, last: int = last, k_BHEK: Tensor = k_BHEK) -> Tensor:
+            scores_BHQK = scaled_BHQE[..., first:last, :] @ k_BHEK
+            if mask_HQK is not None:
+                return scores_BHQK.masked_fill_(~mask_HQK[..., first:last, :], -math.inf)
+            scores_BHQK[..., first:].add_(future_QK[: last - first, : last - first])
+            return scores_BHQK
+
+        powers_BHQK = scores().exp2_()
+        total_BHQ1 = powers_BHQK.sum(dim=-1, keepdim=True)
+        if not exact_sums(total_BHQ1):
+            powers_BHQK = scores()
+            powers_BHQK.sub_(powers_BHQK.amax(dim=-1, keepdim=True)).exp2_()
+            total_BHQ1 = powers_BHQK.sum(dim=-1, keepdim=True)
+        if read is None:
+            z.append((powers_BHQK @ v_BHKE[..., :seen, :]).div_(total_BHQ1))
+        else:
+            read(powers_BHQK.div_(total_BHQ1), first)
+            z.append(powers_BHQK @ v_BHKE[..., :seen, :])
+    return torch.cat(z, dim=-2)
+
+
+def exact_sums(total: Tensor) -> bool:
+    """Tell whether sums of powers are so far from the ends of float32's range that no term of weight was lost."""
+    least, greatest = total.aminmax()
+    return least.item() > 1 / _EXACT_SUM and greatest.item() < _EXACT_SUM
 
 
 def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
@@ -80,6 +143,13 @@ class LayerNorm(nn.Module):
     def forward(self, residual_BTD: Tensor) -> Tensor:
         """Return the normalised residual stream, [B, T, D]."""
         return F.layer_norm(residual_BTD, self.w.shape, self.w, self.b, LAYER_NORM_EPS)
+
+
+class TokenTables(NamedTuple):
+    """Queries, keys and values side by side: of each token, [V, 3 x H x E], and what infused positions add to them."""
+
+    tokens_VW: Tensor
+    positions_TW: Tensor | None
 
 
 class Attention(nn.Module):
@@ -120,18 +190,30 @@ class Attention(nn.Module):
 
         Source: positions, Press et al. 2020 as in Olsson et al. 2022; smeared keys, Olsson et al. 2022, argument 2.
         """
-        n_positions = normed_BTD.shape[-2]
-        if self.sinusoids_TD is not None:
-            normed_BTD = normed_BTD + self.sinusoids_TD[:n_positions]
-        q_BHTE = self.heads(_affine(normed_BTD, self.W_Q, self.b_Q))
-        k_BHTE = self.heads(_affine(normed_BTD, self.W_K, self.b_K))
-        if self.smear_alpha is not None:
-            share_HTE = torch.sigmoid(self.smear_alpha)[:, None, None]
-            smeared = share_HTE * k_BHTE[..., 1:, :] + (1 - share_HTE) * k_BHTE[..., :-1, :]
-            k_BHTE = torch.cat([k_BHTE[..., :1, :], smeared], dim=-2)
-        if self.architecture.positions == "rotary":
-            q_BHTE, k_BHTE = (_rotate(x, self.architecture.rotary_fraction) for x in (q_BHTE, k_BHTE))
-        return q_BHTE, k_BHTE
+        infused_BTD = self._infused(normed_BTD)
+        return self._queries(infused_BTD, None), self._keys(infused_BTD)
+
+    def _infused(self, normed_BTD: Tensor) -> Tensor:
+        return normed_BTD if self.sinusoids_TD is None else normed_BTD + self.sinusoids_TD[: normed_BTD.shape[-2]]
+
+    def _queries(self, infused_BPD: Tensor, positions_BP: Tensor | None) -> Tensor:
+        """Return the queries of all positions (None), or of those given, [B, H, P, E]."""
+        return self._turned(self.heads(_affine(infused_BPD, self.W_Q, self.b_Q)), positions_BP)
+
+    def _keys(self, infused_BTD: Tensor) -> Tensor:
+        return self._turned(self._smeared(self.heads(_affine(infused_BTD, self.W_K, self.b_K))))
+
+    def _smeared(self, k_BHTE: Tensor) -> Tensor:
+        if self.smear_alpha is None:
+            return k_BHTE
+        share_HTE = torch.sigmoid(self.smear_alpha)[:, None, None]
+        smeared = share_HTE * k_BHTE[..., 1:, :] + (1 - share_HTE) * k_BHTE[..., :-1, :]
+        return torch.cat([k_BHTE[..., :1, :], smeared], dim=-2)
+
+    def _turned(self, x_BHPE: Tensor, positions_BP: Tensor | None = None) -> Tensor:
+        if self.architecture.positions != "rotary":
+            return x_BHPE
+        return _rotate(x_BHPE, self.architecture.rotary_fraction, positions_BP)
 
     def values(self, normed_BTD: Tensor) -> Tensor:
         """Return values, [B, H, T, E]; positions never enter them."""
@@ -139,21 +221,60 @@ class Attention(nn.Module):
 
     def mix(self, normed_BTD: Tensor) -> Tensor:
         """Return each head's mix of values at every position, [B, H, Q, E]."""
-        return attend(*self.queries_keys(normed_BTD), self.values(normed_BTD), self._mask(normed_BTD))[0]
+        return attend(*self.queries_keys(normed_BTD), self.values(normed_BTD), self.mask(normed_BTD.shape[-2]))[0]
+
+    def inputs(self, normed_BTD: Tensor, *, mixed: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, each [B, H, T, E]: what `attend` takes, with the mask.
+
+        Where the values are not to be mixed, because the pattern alone is asked for, they have no width.
+        """
+        q_BHTE, k_BHTE = self.queries_keys(normed_BTD)
+        return q_BHTE, k_BHTE, self.values(normed_BTD) if mixed else k_BHTE[..., :0]
+
+    def tables(self, normed_VD: Tensor) -> TokenTables:
+        """Tabulate the inputs of tokens whose normalised embeddings these are."""
+        tokens = [
+            _affine(normed_VD, weight, bias)
+            for weight, bias in ((self.W_Q, self.b_Q), (self.W_K, self.b_K), (self.W_V, self.b_V))
+        ]
+        if self.sinusoids_TD is None:
+            return TokenTables(torch.cat(tokens, dim=-1), None)
+        q_TW, k_TW = self.sinusoids_TD @ self.W_Q, self.sinusoids_TD @ self.W_K
+        return TokenTables(torch.cat(tokens, dim=-1), torch.cat([q_TW, k_TW, torch.zeros_like(k_TW)], dim=-1))
+
+    def inputs_from(self, tables: TokenTables, tokens_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the `inputs` of tokens' normalised embeddings, looked up in place of multiplied."""
+        rows_BTW = F.embedding(tokens_BT, tables.tokens_VW)
+        if tables.positions_TW is not None:
+            rows_BTW += tables.positions_TW[: tokens_BT.shape[-1]]
+        q_BHTE, k_BHTE, v_BHTE = (self.heads(part) for part in rows_BTW.chunk(3, dim=-1))
+        return self._turned(q_BHTE), self._turned(self._smeared(k_BHTE)), v_BHTE
 
     def mix_and_pattern(self, normed_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Return each head's mix of values, [B, H, Q, E], and its pattern, [B, H, Q, K]."""
         queries_keys, v_BHTE = self.queries_keys(normed_BTD), self.values(normed_BTD)
-        z_BHQE, pattern_BHQK = attend(*queries_keys, v_BHTE, self._mask(normed_BTD), keep_pattern=True)
+        z_BHQE, pattern_BHQK = attend(*queries_keys, v_BHTE, self.mask(normed_BTD.shape[-2]), keep_pattern=True)
         return z_BHQE, cast("Tensor", pattern_BHQK)
+
+    def mix_and_pattern_at(self, normed_BTD: Tensor, positions_BP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same of some queries only, [B, H, P, E] and [B, H, P, K]; `positions_BP` is 0-based."""
+        infused_BTD = self._infused(normed_BTD)
+        asked_BPD = infused_BTD.gather(1, positions_BP[..., None].expand(-1, -1, infused_BTD.shape[-1]))
+        keys_K = torch.arange(normed_BTD.shape[-2], device=positions_BP.device)
+        mask_BHPK = (keys_K <= positions_BP[..., None])[:, None]
+        if self.mask_HTT is not None:
+            mask_BHPK = self.mask_HTT[:, positions_BP, : len(keys_K)].transpose(0, 1)
+        queries_keys = self._queries(asked_BPD, positions_BP), self._keys(infused_BTD)
+        z_BHPE, pattern_BHPK = attend(*queries_keys, self.values(normed_BTD), mask_BHPK, keep_pattern=True)
+        return z_BHPE, cast("Tensor", pattern_BHPK)
 
     def mix_by(self, pattern_BHQK: Tensor, normed_BTD: Tensor) -> Tensor:
         """Return each head's mix of values by a given pattern, of all queries or of some, [B, H, Q, E]."""
         v_BHTE = self.values(normed_BTD)
         return attend(v_BHTE, v_BHTE, v_BHTE, None, forced_BHQK=pattern_BHQK)[0]
 
-    def _mask(self, normed_BTD: Tensor) -> Tensor | None:
-        n_positions = normed_BTD.shape[-2]
+    def mask(self, n_positions: int) -> Tensor | None:
+        """Return which keys each head's queries may see, [H, Q, K]; None: all up to their own position."""
         return None if self.mask_HTT is None else self.mask_HTT[:, :n_positions, :n_positions]
 
     def result(self, z_BHQE: Tensor) -> Tensor:
@@ -184,7 +305,11 @@ class MLP(nn.Module):
 
     def forward(self, normed_BTD: Tensor) -> Tensor:
         """Return the MLP's output, [B, T, D]."""
-        return _affine(F.gelu(_affine(normed_BTD, self.W_in, self.b_in)), self.W_out, self.b_out)
+        return self.after_reading(_affine(normed_BTD, self.W_in, self.b_in))
+
+    def after_reading(self, read_BTM: Tensor) -> Tensor:
+        """Return the output from what the first matrix has read, [B, T, D]."""
+        return _affine(F.gelu(read_BTM), self.W_out, self.b_out)
 
 
 class Block(nn.Module):
@@ -247,6 +372,32 @@ class Transformer(nn.Module):
         residual_BTD = F.embedding(tokens_BT, self.W_E)
         return residual_BTD if self.W_pos is None else residual_BTD + self.W_pos[: tokens_BT.shape[-1]]
 
+    def tables(self, n_tokens: int) -> TokenTables | None:
+        """Tabulate what the first layer reads, where the vocabulary is smaller than the tokens to be read.
+
+        With learned positions it reads sums of two embeddings, and a table would have a row for every pair.
+        """
+        width = self.W_E.shape[1] + 3 * self.blocks[0].attn.W_Q.shape[1]
+        if self.W_pos is not None or len(self.W_E) > n_tokens or len(self.W_E) * width > _TABLE_NUMBERS:
+            return None
+        return self.blocks[0].attn.tables(self.blocks[0].ln1(self.W_E))
+
+    def inputs(
+        self,
+        layer: int,
+        residual_BTD: Tensor,
+        tokens_BT: Tensor,
+        tables: TokenTables | None,
+        *,
+        mixed: bool = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a layer's inputs, see `Attention.inputs`; those of the first are looked up in tables, if given."""
+        block = self.blocks[layer]
+        if layer == 0 and tables is not None:
+            q_BHTE, k_BHTE, v_BHTE = block.attn.inputs_from(tables, tokens_BT)
+            return q_BHTE, k_BHTE, v_BHTE if mixed else v_BHTE[..., :0]
+        return block.attn.inputs(block.ln1(residual_BTD), mixed=mixed)
+
     def unembed(self, residual_BTD: Tensor) -> Tensor:
         """Return logits, [B, T, V]."""
         return self.ln_final(residual_BTD) @ self.W_U
@@ -283,12 +434,17 @@ def _local_mask(architecture: Architecture) -> Tensor | None:
     return mask_HTT
 
 
-def _rotate(x_BHTE: Tensor, fraction: float) -> Tensor:
-    """Turn pairs (i, i + half) of the first part of each head by angles that grow with position (Su et al. 2021)."""
+def _rotate(x_BHTE: Tensor, fraction: float, positions_BT: Tensor | None = None) -> Tensor:
+    """Turn pairs (i, i + half) of the first part of each head by angles that grow with position (Su et al. 2021).
+
+    `positions_BT`: of each row; None: 0, 1, 2, …
+    """
     n_positions, d_head = x_BHTE.shape[-2:]
+    if positions_BT is None:
+        positions_BT = torch.arange(n_positions, device=x_BHTE.device)[None]
     half = int(d_head * fraction) // 2
     frequency_E = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=x_BHTE.device) / half)
-    angle_TE = torch.arange(n_positions, dtype=torch.float64, device=x_BHTE.device)[:, None] * frequency_E
-    cos_TE, sin_TE = angle_TE.cos().to(x_BHTE.dtype), angle_TE.sin().to(x_BHTE.dtype)
+    angle_BHTE = positions_BT.double()[:, None, :, None] * frequency_E
+    cos_BHTE, sin_BHTE = angle_BHTE.cos().to(x_BHTE.dtype), angle_BHTE.sin().to(x_BHTE.dtype)
     first, second, rest = x_BHTE.split([half, half, d_head - 2 * half], dim=-1)
-    return torch.cat([first * cos_TE - second * sin_TE, second * cos_TE + first * sin_TE, rest], dim=-1)
+    return torch.cat([first * cos_BHTE - second * sin_BHTE, second * cos_BHTE + first * sin_BHTE, rest], dim=-1)
