@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from induction.measure.ablations import ablated_losses
+from induction.measure.ablated_runs import Ablation, ablated_losses
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
 from measure.circuit import N_TOKENS, induction_circuit
@@ -84,12 +84,15 @@ def test_ablating_the_induction_head_destroys_the_repetition_gain(model, probes)
     assert gain > 2.0, "without repetition about ln 48 = 3.9 nats, with it next to none"
 
     positions_BP = torch.cat([first, later]).expand(SEQUENCES, -1)
-    measured = ablated_losses(model, tokens_BT, positions_BP)
+    induction, previous = (Ablation(((layer, 0),)) for layer in (1, 0))
+    asked = [
+        ablation._replace(mode=mode) for ablation in (induction, previous) for mode in ("pattern-preserving", "full")
+    ]
+    measured = ablated_losses(model, tokens_BT, positions_BP, asked)
     for mode in ("pattern-preserving", "full"):
-        without = measured[mode, 1, 0]
+        without = measured[induction._replace(mode=mode)]
         assert without[:, : len(first)].mean() - without[:, len(first) :].mean() == pytest.approx(0, abs=0.05)
-    kept = measured["pattern-preserving", 0, 0]
-    broken = measured["full", 0, 0]
+    kept, broken = measured[previous], measured[previous._replace(mode="full")]
     kept_gain = kept[:, : len(first)].mean() - kept[:, len(first) :].mean()
     assert kept_gain > 0.9 * gain, "with its pattern kept, the induction head needs no earlier head"
     assert broken[:, len(first) :].mean() > 2.0, "the induction head cannot find its place without the earlier head"

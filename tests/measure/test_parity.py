@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from induction.measure.ablations import ablated_losses
+from induction.measure.ablated_runs import ablated_losses, single_heads
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
 from induction.models.transformer import Transformer
@@ -104,10 +104,12 @@ def test_ablations_are_those_of_two_passes_of_transformer_lens(fields):
     theirs = lens(model)
     _, cache = theirs.run_with_cache(tokens_BT[:, :-1])
     positions_BP = torch.tensor([[3, 9, 23], [4, 10, 0], [5, 23, 22]])
-    measured = ablated_losses(model, tokens_BT, positions_BP)
+    asked = [ablation for mode in ("pattern-preserving", "full") for ablation in single_heads(model, mode)]
+    measured = ablated_losses(model, tokens_BT, positions_BP, asked)
     a = model.architecture
     assert len(measured) == 1 + 2 * a.n_layers * a.n_heads
-    for (mode, layer, head), losses_BP in ((key, value) for key, value in measured.items() if key):
+    for ablation in asked:
+        ((layer, head),) = ablation.heads
 
         def zero(z_BQHE, hook, head=head):
             z_BQHE[:, :, head] = 0
@@ -117,11 +119,11 @@ def test_ablations_are_those_of_two_passes_of_transformer_lens(fields):
             return cache[hook.name]
 
         hooks = [(f"blocks.{layer}.attn.hook_z", zero)]
-        if mode == "pattern-preserving":
+        if ablation.mode == "pattern-preserving":
             hooks += [(f"blocks.{later}.attn.hook_pattern", force) for later in range(a.n_layers)]
         logits = theirs.run_with_hooks(tokens_BT[:, :-1], fwd_hooks=hooks)
         naive = -logits.log_softmax(-1).gather(2, tokens_BT[:, 1:, None])[..., 0].gather(1, positions_BP)
-        torch.testing.assert_close(losses_BP, naive, atol=TOLERANCE, rtol=TOLERANCE)
+        torch.testing.assert_close(measured[ablation], naive, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_smeared_keys_mix_in_the_previous_key():

@@ -1,0 +1,18 @@
+"""Blocks of models made by hand, on disk as training writes them."""
+
+from induction.files import sha256_file, write_json
+from induction.models.snapshots import write_tensors
+
+
+def write_block(folder, models):
+    """Write snapshots, {step: model}, and the manifest that names them; return the manifest's path."""
+    entries = []
+    for step, model in models.items():
+        file = f"snapshots/step-{step:08d}.safetensors"
+        (folder / "snapshots").mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / file, model.state_dict(), {})
+        entries.append({"step": step, "tokens": 100 * step, "file": file, "sha256": sha256_file(folder / file)})
+    architecture = next(iter(models.values())).architecture.model_dump(mode="json")
+    manifest = folder / "block-0.json"
+    write_json(manifest, {"architecture": architecture, "snapshots": entries, "identity": "made", "corpus": "none"})
+    return manifest
