@@ -1,12 +1,14 @@
 """Byte-level BPE: trained on the training documents, lossless on any text."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from induction.corpus.order import OrderedDocument
+from induction.corpus.shards import MANIFEST, TOKENIZER
 from induction.errors import InductionError
 
 START = "<|start|>"
@@ -43,6 +45,21 @@ def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
             f"Lower vocab_size to {n_found} or less, add text, or lower min_characters."
         )
     return tokenizer
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read the vocabulary of the corpus in `folder`.
+
+    Raises:
+        InductionError: its file is missing or not a whole tokenizer.
+    """
+    path = folder / TOKENIZER
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises no narrower one
+        raise InductionError(
+            f"{path}: not a whole tokenizer ({error}). Make the corpus again: snakemake --force {folder / MANIFEST}"
+        ) from None
 
 
 def encode(
