@@ -16,8 +16,10 @@ from induction.study.reading import validate
 from induction.study.strict import Strict
 from induction.tables.classes import head_classes
 from induction.tables.schemas import TABLES
+from induction.tables.table import model_of
 
-_ORDER = ("tokens", "layer", "head")
+NOT_MEASURED = "not measured yet"
+_ORDER = ("tokens", "passage", "index", "layer", "head")
 
 
 class Model(Strict):
@@ -82,6 +84,8 @@ class FigureInputs:
     models: tuple[Model, ...]
     tables: dict[str, pl.DataFrame]
     settings: Settings
+    parts: frozenset[tuple[str, str]] = frozenset()
+    """Table and model of every part that was read, parts without rows included."""
 
     @cached_property
     def architectures(self) -> tuple[Architecture, ...]:
@@ -129,16 +133,62 @@ class FigureInputs:
         found = (self.rows("phases", model).filter(found=True, signal="icl") for model in architecture.models)
         return [row for frame in found for row in frame.to_dicts()]
 
+    def deepest_models(self, table: str) -> list[Model]:
+        """Return of each variant the deepest model with rows of a table; those with a window come first.
+
+        Of equals, such as seeds, it is the first. The variants keep their order.
+        """
+        best: dict[str, tuple[tuple[bool, int], Model]] = {}
+        for architecture in self.architectures:
+            for model in architecture.models:
+                rank = (self.has_window(model), architecture.n_layers)
+                known = best.get(architecture.variant)
+                if len(self.rows(table, model)) and (known is None or rank > known[0]):
+                    best[architecture.variant] = (rank, model)
+        return [model for _, model in best.values()]
+
+    def has_window(self, model: Model) -> bool:
+        """Return whether table `phases` tells a window of a model."""
+        return len(self.rows("phases", model).filter(found=True, signal="icl")) > 0
+
     @cached_property
     def classes(self) -> pl.DataFrame:
         """The class of every head; see `head_classes`."""
         return head_classes(self.tables["heads"], self.settings.heads)
 
-    def heads(self, table: str, model: Model, mode: str | None = None) -> Iterator[Head]:
-        """Yield each head of a model with its rows of a table, of one mode of ablation where the table has modes."""
-        rows = self.rows(table, model)
-        if mode:
-            rows = rows.filter(mode=mode)
+    def missing(self, table: str, architecture: Architecture, none: str) -> str:
+        """Return why an architecture has no rows of a table: it is not measured yet, or else `none`."""
+        measured = any((table, model.name) in self.parts for model in architecture.models)
+        snapshots = "heads" not in self.tables or self.measured("heads", architecture)
+        return none if measured and snapshots else NOT_MEASURED
+
+    def last_rows(self, table: str, architecture: Architecture) -> pl.DataFrame:
+        """Return an architecture's rows of a table at its models' last snapshots.
+
+        Raises:
+            InductionError: the last snapshot there is not that of table `heads`, by which heads are classed.
+        """
+        rows = self.tables[table].filter(pl.col("model").is_in([model.name for model in architecture.models]))
+        rows = rows.filter(pl.col("step") == pl.col("step").max().over("model"))
+        if "heads" in self.tables:
+            ends = self.tables["heads"].group_by("model").agg(pl.col("step").max().alias("end"))
+            both = rows.join(ends, on="model", how="left").filter(pl.col("step").ne_missing(pl.col("end")))
+            for row in both.head(1).to_dicts():
+                of_heads = "without rows" if row["end"] is None else f"of step {row['end']}"
+                raise InductionError(
+                    f"table {table} of model {row['model']}: its last snapshot is of step {row['step']}, that of table "
+                    f"heads is {of_heads}. Both are needed of the same snapshot: make them again with snakemake"
+                )
+        return rows
+
+    def last_heads(self, table: str, architecture: Architecture) -> pl.DataFrame:
+        """Return the rows of `last_rows`, of a table of heads, with each head's class."""
+        joined = self.last_rows(table, architecture).join(self.classes, on=["model", "layer", "head"])
+        return joined.sort([name for name in ("model", "layer", "head", "query", "key") if name in joined.columns])
+
+    def heads(self, table: str, model: Model, **only: str) -> Iterator[Head]:
+        """Yield each head of a model with its rows of a table: those where each column of `only` has that value."""
+        rows = self.rows(table, model).filter(**only)
         joined = rows.join(self.classes, on=["model", "layer", "head"], maintain_order="left")
         parts = joined.partition_by("layer", "head", "class", as_dict=True, maintain_order=True)
         for (layer, head, kind), part in sorted(parts.items()):
@@ -173,7 +223,8 @@ def read_inputs(
             f"figure {figure}: needs table {', '.join(missing)}, of which no part is given. "
             f"Given: {', '.join(sorted(parts)) or 'nothing'}. Add its files, such as results/tables/{missing[0]}/…"
         )
-    return FigureInputs(models, {name: _read(name, parts[name]) for name in needs}, settings)
+    given = frozenset((name, model_of(path)) for name in needs if TABLES[name].partitioned for path in parts[name])
+    return FigureInputs(models, {name: _read(name, parts[name]) for name in needs}, settings, given)
 
 
 def _read(table: str, paths: list[Path]) -> pl.DataFrame:

@@ -1,11 +1,20 @@
 """Panels that several figures show, and the words of empty ones."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import polars as pl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from induction.figures import theme
 from induction.figures.inputs import Architecture, FigureInputs
+
+N_STANDARD_ERRORS = 2
+"""Half the length of an error bar."""
+THIN_ERROR = 0.7
+"""Width of error bars, in points."""
 
 NO_SNAPSHOTS = "no snapshots\nmeasured yet"
 
@@ -22,17 +31,78 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
     windows(axis, inputs, architecture)
 
 
-def with_interval(axis: Axes, curves: list[pl.DataFrame], column: str, colour: str) -> None:
-    """Draw a column of table `curves`, the seeds' intervals beneath."""
+def with_interval(axis: Axes, curves: list[pl.DataFrame], column: str, colour: str, **style: Any) -> None:
+    """Draw a column of a table over training, a frame a seed, the seeds' intervals beneath."""
     for rows in curves:
         low, high = rows[f"{column}_low"], rows[f"{column}_high"]
         axis.fill_between(rows["tokens"], low, high, color=colour, alpha=0.3 / len(curves), linewidth=0)
-    theme.plot_seeds(axis, [series(rows, column) for rows in curves], color=colour, label=column)
+    theme.plot_seeds(axis, [series(rows, column) for rows in curves], **{"color": colour, "label": column, **style})
 
 
 def series(rows: pl.DataFrame, column: str) -> theme.Series:
     """Return a column with its training tokens."""
     return rows["tokens"].to_numpy(), rows[column].to_numpy()
+
+
+def heads_as_points(
+    axis: Axes, rows: pl.DataFrame, x: str, y: str, architecture: Architecture, errors: bool = False
+) -> None:
+    """Draw a point a head, by class; open in the first layer, filled in the last; all seeds in one panel.
+
+    Args:
+        axis: where to.
+        rows: a row a head, with `class` and `layer`; heads without a value of both are left out.
+        x: column on the axis of x.
+        y: column on the axis of y.
+        architecture: whose heads they are.
+        errors: whether to draw 2 standard errors of `y` on either side, from column `Y_se`.
+    """
+    for kind, colour in theme.CLASS_COLOURS.items():
+        of_kind = rows.filter(pl.col("class") == kind).drop_nulls([x, y])
+        if of_kind.is_empty():
+            continue
+        if errors:
+            value, error = of_kind[y].to_numpy(), N_STANDARD_ERRORS * of_kind[f"{y}_se"].to_numpy()
+            axis.vlines(of_kind[x], value - error, value + error, color=colour, linewidth=THIN_ERROR, zorder=1)
+        axis.scatter(
+            of_kind[x],
+            of_kind[y],
+            s=11,
+            marker=theme.POINT_MARKERS[kind],
+            facecolors=[depth_tint(colour, layer, architecture.n_layers) for layer in of_kind["layer"]],
+            edgecolors=colour,
+            linewidths=0.8,
+            zorder=theme.CLASS_ORDER[kind],
+            label=kind,
+        )
+
+
+def depth_tint(colour: str, layer: int, n_layers: int) -> tuple[float, ...]:
+    """Return a colour mixed with white: white in the first of several layers, the colour itself in the last."""
+    share = layer / (n_layers - 1) if n_layers > 1 else 1.0
+    return tuple(1 - share * (1 - part) for part in to_rgb(colour))
+
+
+def rank_correlation(rows: pl.DataFrame, x: str, y: str) -> str:
+    """Return Spearman's rank correlation of two columns in words, with the number of rows that have both."""
+    both = rows.drop_nulls([x, y])
+    n = f"n = {len(both)} head{'s' if len(both) != 1 else ''}"
+    if len(both) < 3 or both[x].n_unique() == 1 or both[y].n_unique() == 1:
+        return n
+    return f"ρ = {both.select(pl.corr(x, y, method='spearman')).item():.2f}\n{n}".replace("-", "−")
+
+
+def class_points(kinds: Sequence[str] = tuple(theme.CLASS_COLOURS)) -> list[Artist]:
+    """Return the legend's entries of the classes of heads, as points."""
+    return [theme.point(f"{kind} head", theme.CLASS_COLOURS[kind], theme.POINT_MARKERS[kind]) for kind in kinds]
+
+
+def depth_points(n_layers: int) -> list[Artist]:
+    """Return the legend's entries of the layers of points, where there are several."""
+    if n_layers == 1:
+        return []
+    fills = (("first layer", "white"), ("last layer", theme.INK))
+    return [theme.point(label, theme.INK, "o", markerfacecolor=fill) for label, fill in fills]
 
 
 def windows(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:

@@ -13,6 +13,10 @@ FIGURES = {
     "smeared_keys": "induction.figures.smeared_keys",
     "ablations": "induction.figures.ablations",
     "pca": "induction.figures.pca",
+    "tokens": "induction.figures.tokens",
+    "circuits": "induction.figures.circuits",
+    "idealised": "induction.figures.idealised",
+    "case_studies": "induction.figures.case_studies",
 }
 """Name -> module. Imported when asked for, so that a figure depends on its own module alone."""
 

@@ -1,7 +1,9 @@
 """How every figure looks: widths, fonts, colours, axes and files. Nothing here knows what a figure shows."""
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -12,7 +14,10 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -41,6 +46,9 @@ CLASS_COLOURS: dict[str, str] = {"induction": "#B2182B", "previous-token": "#439
 """Dark, middle and light, so that the classes are told apart in grey too."""
 
 CLASS_MARKERS: dict[str, str] = {"induction": "o", "previous-token": "s", "other": ""}
+POINT_MARKERS: dict[str, str] = {"induction": "o", "previous-token": "s", "other": "^"}
+"""The classes' markers where every head is a point."""
+
 CLASS_ORDER: dict[str, float] = {"induction": 2.4, "previous-token": 2.3, "other": 2.2}
 """Which lines lie on top (matplotlib's zorder)."""
 
@@ -53,6 +61,15 @@ _LAYER_DASHES: tuple[Any, ...] = (
     (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)),
 )
 
+MONOSPACE, CHARACTER = "DejaVu Sans Mono", 0.6021
+"""A font all of whose characters are equally wide, comes with matplotlib; and that width, over the font's size."""
+
+SIGNED_COLOURS = LinearSegmentedColormap.from_list("signed", ["#4393C3", "#FFFFFF", "#B2182B"])
+"""Below zero, zero, above it. Both ends are dark: what is below or above needs a mark as well."""
+
+AMOUNT_COLOURS = sns.color_palette("light:#333333", as_cmap=True)
+"""Amounts, from light to dark."""
+
 TIME_COLOURS = sns.color_palette("crest", as_cmap=True)
 """Training time, from light to dark."""
 
@@ -61,6 +78,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
     "axes.titlesize": 8,
+    "axes.titlepad": 6.0,
     "axes.labelsize": 7.5,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -131,26 +149,64 @@ def width_of(n_columns: int, narrow: int = 1) -> float:
 
 
 def grid(
-    n_rows: int, n_columns: int, width: float, row_height: float, share_y: Literal["row", "all"]
+    n_rows: int,
+    n_columns: int,
+    width: float,
+    row_height: float,
+    share_y: Literal["row", "all"],
+    n_free: int = 0,
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens."""
+    """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens.
+
+    The last `n_free` rows are not over training tokens; their axes of x are shared by no other row.
+    """
     figure = Figure(figsize=(width, row_height * n_rows + 0.7), layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=share_y, squeeze=False)
-    for axis in axes.flat:
-        tokens_axis(axis, n_ticks=3 + 4 // n_columns)
-    for axis in axes[-1]:
-        axis.set_xlabel("training tokens")
+    axes = figure.subplots(n_rows, n_columns, sharey=share_y, squeeze=False)
+    over_tokens(axes[: n_rows - n_free])
     return figure, axes
 
 
-def panel_label(axis: Axes, letter: str) -> None:
-    """Name a row of panels by a bold letter at its upper left, left of the ticks."""
-    axis.set_title(letter, loc="left", x=-0.02, fontweight="bold", ha="right")
+def laid_out_above(figure: Figure, height: float) -> SubFigure:
+    """Return the upper `height` inches of a figure, whose panels keep out of each other's way by themselves."""
+    share = height / figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, 1 - share, 1, share))
+    return figure.add_subfigure(figure.add_gridspec(1, 1)[0])
+
+
+def panel_at(figure: Figure, left: float, bottom: float, width: float, height: float, label: str) -> Axes:
+    """Return a panel that stands where it is told, in inches from the lower left of the figure."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up), label=label)
+
+
+def over_tokens(axes: npt.NDArray[Any]) -> None:
+    """Make one axis of training tokens of all axes' x, [row, column], written below the last row."""
+    first = axes[-1, 0]
+    for axis in axes.flat:
+        if axis is not first:
+            axis.sharex(first)
+        tokens_axis(axis, n_ticks=3 + 4 // axes.shape[1])
+    for axis in axes[:-1].flat:
+        axis.tick_params(labelbottom=False)
+    for axis in axes[-1]:
+        axis.set_xlabel("training tokens")
+
+
+def panel_label(axis: Axes, letter: str, held_as: Literal["left", "right"] = "left") -> None:
+    """Name a row of panels by a bold letter at its upper left, left of the ticks.
+
+    Args:
+        axis: first panel of the row.
+        letter: its name.
+        held_as: which of the panel's titles holds it; "right" where the panel has a title at its left.
+    """
+    axis.set_title(letter, loc=held_as, x=-0.02, y=1, pad=STYLE["axes.titlepad"], fontweight="bold", ha="right")
 
 
 def note(axis: Axes, text: str) -> None:
-    """Say in a panel why it is empty."""
-    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=6.5, color=INK)
+    """Say in a panel why it is empty; the words take no room from other panels."""
+    words = axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=6.5, color=INK)
+    words.set_in_layout(False)
 
 
 def window_band(axis: Axes, row: Mapping[str, Any], n_seeds: int = 1) -> None:
@@ -165,6 +221,13 @@ def tokens_axis(axis: Axes, n_ticks: int) -> None:
     axis.margins(x=0.015)
     axis.xaxis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 4, 5, 10]))
     axis.xaxis.set_major_formatter(lambda tokens, _: tokens_text(tokens))
+
+
+def limit(axis: Axes, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> None:
+    """Let y reach from the least of `low` to the greatest of `high`, and a little further; as it is without any."""
+    if len(low):
+        margin = 0.05 * (high.max() - low.min() or 1)
+        axis.set_ylim(low.min() - margin, high.max() + margin)
 
 
 def tokens_text(tokens: float) -> str:
@@ -201,10 +264,10 @@ def plot_seeds(axis: Axes, series: Sequence[Series], **style: Any) -> None:
 # --- legends ----------------------------------------------------------------------------------------------------
 
 
-def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+def legend(figure: Figure | SubFigure, handles: Sequence[Artist], inches_an_entry: float = 1.55) -> None:
     """Put one legend beneath all panels."""
-    inches_an_entry = 1.55
-    n_columns = max(1, min(len(handles), math.floor(figure.get_figwidth() / inches_an_entry)))
+    width = figure.bbox.width / figure.get_figure(root=True).dpi
+    n_columns = max(1, min(len(handles), math.floor(width / inches_an_entry)))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=n_columns)
 
 
@@ -218,7 +281,40 @@ def window_handle() -> Patch:
     return Patch(color="black", alpha=_WINDOW_OPACITY, linewidth=0, label="phase change")
 
 
+def point(label: str, colour: str, marker: str, **style: Any) -> Line2D:
+    """Return a legend's point."""
+    return line(label, colour, **{"marker": marker, "linestyle": "", "markersize": 4, **style})
+
+
 def layer_handles(n_layers: int) -> list[Line2D]:
     """Return the legend's entries of the layers, where there are several."""
     layers = range(n_layers if n_layers > 1 else 0)
     return [line(f"layer {layer}", INK, linestyle=layer_dashes(layer), linewidth=1) for layer in layers]
+
+
+# --- tokens as text ---------------------------------------------------------------------------------------------
+
+_SYMBOLS = str.maketrans({"\n": "↵", "\t": "⇥"})
+
+
+def legible(text: str, blank: str = " ") -> str:
+    """Return a token's text in characters that `MONOSPACE` has, one cell each: control characters as symbols.
+
+    Args:
+        text: the token.
+        blank: what stands for a space.
+    """
+    return "".join(_cell(character, blank) for character in text.translate(_SYMBOLS))
+
+
+def _cell(character: str, blank: str) -> str:
+    if character == " ":
+        return blank
+    shown = character.isprintable() and not unicodedata.combining(character) and ord(character) in _monospaced()
+    return character if shown else "\N{WHITE SQUARE}"
+
+
+@cache
+def _monospaced() -> frozenset[int]:
+    """Code points that `MONOSPACE` has."""
+    return frozenset(FT2Font(findfont(FontProperties(family=MONOSPACE))).get_charmap())
