@@ -62,6 +62,20 @@ def _probes(args: Arguments) -> None:
     probes(args.corpus.parent, _part(args, "probes", Probes), args.out)
 
 
+def _token_classes(args: Arguments) -> None:
+    from induction.corpus.token_classes import token_classes
+    from induction.study.evaluation import Repetitions
+
+    token_classes(args.corpus.parent, args.evaluation, _part(args, "repetitions", Repetitions), args.out)
+
+
+def _prompts(args: Arguments) -> None:
+    from induction.corpus.prompts import prompts
+    from induction.study.evaluation import Prompts
+
+    prompts(args.corpus.parent, _part(args, "prompts", Prompts), _number(args, "n_tokens"), args.out)
+
+
 def _train(args: Arguments) -> None:
     from induction.corpus.shards import open_corpus
     from induction.models.cpu import prepare_cpu
@@ -91,24 +105,79 @@ def _heads(args: Arguments) -> None:
 
 
 def _ablations(args: Arguments) -> None:
-    from induction.corpus.evaluation import read_evaluation
     from induction.measure.ablations import ablations
-    from induction.study.evaluation import InContext
+
+    ablations(args.block, out=args.out, **_ablating(args))
+
+
+def _set_ablations(args: Arguments) -> None:
+    from induction.measure.set_ablations import set_ablations
+    from induction.study.analysis import Heads
+
+    set_ablations(args.block, args.heads, _part(args, "heads", Heads), out=args.out, **_ablating(args))
+
+
+def _ablating(args: Arguments) -> dict[str, Any]:
+    """Return what ablations of single heads and of sets share."""
+    from induction.corpus.evaluation import read_evaluation
+    from induction.study.analysis import Bootstrap
+    from induction.study.evaluation import Ablations, InContext
 
     examples = read_evaluation(args.evaluation)
-    ablations(
-        args.block,
-        examples.tokens,
-        examples.random_index,
-        _number(args, "n_examples"),
-        _part(args, "in_context", InContext),
-        args.settings.get("steps", []),
-        args.out,
+    return {
+        "tokens": examples.tokens,
+        "random_index": examples.random_index,
+        "in_context": _part(args, "in_context", InContext),
+        "settings": _part(args, "ablations", Ablations),
+        "bootstrap": _part(args, "bootstrap", Bootstrap),
+        "steps": args.settings.get("steps", []),
+        "steps_every_way": args.settings.get("steps_every_way", []),
         **_measuring(args, examples.fingerprint),
-    )
+    }
 
 
-def _measuring(args: Arguments, evaluation: str) -> dict[str, Any]:
+def _idealised(args: Arguments) -> None:
+    from induction.corpus.evaluation import read_evaluation
+    from induction.measure.idealised import idealised
+    from induction.study.analysis import Bootstrap, Heads
+    from induction.study.evaluation import Idealised
+
+    examples = read_evaluation(args.evaluation)
+    tokens = examples.tokens[: _part(args, "idealised", Idealised).n_examples]
+    thresholds, bootstrap = _part(args, "heads", Heads), _part(args, "bootstrap", Bootstrap)
+    idealised(args.block, args.heads, thresholds, tokens, bootstrap, args.out, **_measuring(args, examples.fingerprint))
+
+
+def _compositions(args: Arguments) -> None:
+    from induction.measure.compositions import compositions
+
+    compositions(args.block, args.out, **_measuring(args))
+
+
+def _pattern_tasks(args: Arguments) -> None:
+    from induction.corpus.prompts import read_prompts
+    from induction.measure.pattern_tasks import LinePrompts, pattern_tasks
+
+    drawn = read_prompts(args.prompts)
+    prompts = LinePrompts(drawn.tokens, drawn.colons, drawn.labels, drawn.ends, drawn.kinds)
+    pattern_tasks(args.block, prompts, args.out, **_measuring(args))
+
+
+def _case_studies(args: Arguments) -> None:
+    from induction.corpus.token_classes import read_classed_examples
+    from induction.measure.case_studies import Passage, case_studies
+    from induction.study.analysis import Heads
+    from induction.study.evaluation import CaseStudies
+
+    examples, classed = read_classed_examples(args.evaluation, args.token_classes)
+    n_tokens = _part(args, "case_studies", CaseStudies).n_tokens
+    example, first = classed.stretch(n_tokens)
+    passage = Passage(example, first, n_tokens, examples.tokens[example], classed.texts)
+    provenance = _measuring(args, examples.fingerprint)
+    case_studies(args.block, args.heads, _part(args, "heads", Heads), passage, args.out, **provenance)
+
+
+def _measuring(args: Arguments, evaluation: str = "") -> dict[str, Any]:
     """Prepare this process; return where to compute and what the footer says of the inputs."""
     import torch
 
@@ -117,7 +186,9 @@ def _measuring(args: Arguments, evaluation: str) -> dict[str, Any]:
 
     prepare_cpu()
     manifest = read_json(args.block, "block manifest")
-    provenance = {"recipe": manifest["identity"], "corpus": manifest["corpus"], "evaluation": evaluation}
+    provenance = {"recipe": manifest["identity"], "corpus": manifest["corpus"]}
+    if evaluation:
+        provenance["evaluation"] = evaluation
     return {"device": "cuda" if torch.cuda.is_available() else "cpu", "provenance": provenance}
 
 
@@ -146,6 +217,24 @@ def _attributions(args: Arguments) -> None:
 
     bootstrap = _part(args, "bootstrap", Bootstrap)
     attributions(args.ablations, args.losses, args.phases, args.evaluation, bootstrap, args.out)
+
+
+def _repetitions(args: Arguments) -> None:
+    from induction.analyse.repetitions import repetitions
+    from induction.corpus.token_classes import read_token_classes
+    from induction.study.analysis import Bootstrap
+
+    classed, bootstrap = read_token_classes(args.token_classes), _part(args, "bootstrap", Bootstrap)
+    repetitions(args.losses, args.phases, classed.classes, classed.evaluation, bootstrap, args.out)
+
+
+def _passages(args: Arguments) -> None:
+    from induction.analyse.passages import passages
+    from induction.corpus.token_classes import read_classed_examples
+
+    examples, classed = read_classed_examples(args.evaluation, args.token_classes)
+    described = (classed.classes, classed.evaluation, classed.texts, classed.passages, classed.passage_tokens)
+    passages(args.losses, args.phases, examples.tokens, *described, args.out)
 
 
 def _pca(args: Arguments) -> None:
@@ -213,6 +302,9 @@ _MANIFEST = Option("corpus", "manifest of a corpus, results/corpora/CORPUS/manif
 _EVALUATION = Option("--evaluation", "the evaluation set, results/corpora/CORPUS/evaluation.safetensors", Path)
 _LOSSES = Option("--losses", "parts of the table losses", Path, many=True)
 _HEADS = Option("--heads", "parts of the table heads", Path, many=True)
+_PHASES = Option("--phases", "the model's part of the table phases", Path)
+_ABLATING = '{"steps": […], "steps_every_way": […], "ablations": …, "in_context": …, "bootstrap": …}'
+_CLASSES = Option("--token-classes", "results/corpora/CORPUS/token_classes.safetensors", Path)
 
 
 def _settings(what: str) -> Option:
@@ -245,6 +337,18 @@ STAGES = {
         "In: a corpus (its vocabulary and token counts). Out: repeated and distinct tokens, safetensors.",
         (_MANIFEST, _settings('{"probes": …}'), _out("probes.safetensors")),
         _probes,
+    ),
+    "token-classes": Stage(
+        "Class the tokens of the evaluation set: repetition continued, repetition broken, other; choose passages.",
+        "In: a corpus, its evaluation set. Out: classes, passages and the vocabulary's texts, safetensors.",
+        (_MANIFEST, _EVALUATION, _settings('{"repetitions": …}'), _out("token_classes.safetensors")),
+        _token_classes,
+    ),
+    "prompts": Stage(
+        "Write the prompts of the abstract task in a corpus's vocabulary.",
+        "In: a corpus. Out: tokens of the prompts and the places of their lines, safetensors.",
+        (_MANIFEST, _settings('{"prompts": …, "n_tokens": N}'), _out("prompts.safetensors")),
+        _prompts,
     ),
     "train": Stage(
         "Train one block of a model, or finish it where a killed job left off.",
@@ -283,10 +387,65 @@ STAGES = {
         (
             _BLOCK,
             _EVALUATION,
-            _settings('{"steps": […], "n_examples": N, "in_context": …}'),
+            _settings(_ABLATING),
             _out("results/tables/ablations/model=MODEL/block-B.parquet"),
         ),
         _ablations,
+    ),
+    "set-ablations": Stage(
+        "Ablate all heads of each class together, and random sets of as many others.",
+        "In: a block, the evaluation set, head scores of the model's last block. Out: a part of the table "
+        "set_ablations.",
+        (
+            _BLOCK,
+            _EVALUATION,
+            _HEADS,
+            _settings(f'{_ABLATING[:-1]}, "heads": …}}'),
+            _out("results/tables/set_ablations/model=MODEL/block-B.parquet"),
+        ),
+        _set_ablations,
+    ),
+    "idealised": Stage(
+        "Replace the attention of previous-token and induction heads by the ideal one; say what of the loss is kept.",
+        "In: a model's last block, its head scores, the evaluation set. Out: the model's part of the table idealised.",
+        (
+            _BLOCK,
+            _EVALUATION,
+            _HEADS,
+            _settings('{"idealised": …, "heads": …, "bootstrap": …}'),
+            _out("results/tables/idealised/model=MODEL/part.parquet"),
+        ),
+        _idealised,
+    ),
+    "compositions": Stage(
+        "Measure the K-, Q- and V-composition of every pair of heads.",
+        "In: a model's last block. Out: the model's part of the table compositions.",
+        (_BLOCK, _out("results/tables/compositions/model=MODEL/part.parquet")),
+        _compositions,
+    ),
+    "pattern-tasks": Stage(
+        "Measure which heads look at earlier lines of the same kind, in prompts of labelled lines.",
+        "In: a model's last block, prompts. Out: the model's part of the table pattern_tasks.",
+        (
+            _BLOCK,
+            Option("--prompts", "results/corpora/CORPUS/prompts.safetensors", Path),
+            _out("results/tables/pattern_tasks/model=MODEL/part.parquet"),
+        ),
+        _pattern_tasks,
+    ),
+    "case-studies": Stage(
+        "Say where the best head of each class looks in a passage, and which tokens it raises.",
+        "In: a model's last block, its head scores, the evaluation set and its classed tokens. Out: the model's part "
+        "of the table case_studies.",
+        (
+            _BLOCK,
+            _EVALUATION,
+            _CLASSES,
+            _HEADS,
+            _settings('{"case_studies": …, "heads": …}'),
+            _out("results/tables/case_studies/model=MODEL/part.parquet"),
+        ),
+        _case_studies,
     ),
     "curves": Stage(
         "Summarise a model's snapshots: loss and in-context learning with intervals, best head scores.",
@@ -318,12 +477,25 @@ STAGES = {
         (
             Option("--ablations", "parts of the table ablations", Path, many=True),
             _LOSSES,
-            Option("--phases", "the model's part of the table phases", Path),
+            _PHASES,
             _EVALUATION,
             _settings('{"bootstrap": …}'),
             _out("part of the table attributions"),
         ),
         _attributions,
+    ),
+    "repetitions": Stage(
+        "Follow the losses of tokens that continue a repetition, break one, or neither.",
+        "In: a model's parts of losses and phases, the classed tokens. Out: its part of the table repetitions.",
+        (_LOSSES, _PHASES, _CLASSES, _settings('{"bootstrap": …}'), _out("part of the table repetitions")),
+        _repetitions,
+    ),
+    "passages": Stage(
+        "Say for each token of a few passages how much the window changed its loss.",
+        "In: a model's parts of losses and phases, the evaluation set, the classed tokens. Out: its part of the table "
+        "passages.",
+        (_LOSSES, _PHASES, _EVALUATION, _CLASSES, _out("part of the table passages")),
+        _passages,
     ),
     "pca": Stage(
         "Project the losses of all snapshots of all models on their first two shared components.",
@@ -335,7 +507,7 @@ STAGES = {
         "Draw a figure from tables.",
         "In: the parts of the tables that it shows. Out: NAME.pdf, NAME.svg and NAME.png in a folder.",
         (
-            Option("name", "phase_change, smeared_keys, ablations or pca"),
+            Option("name", "phase_change, smeared_keys, ablations, pca, tokens, circuits, idealised or case_studies"),
             Option("tables", "parts of tables, results/tables/…", Path, many=True),
             Option("--models", "JSON: what the figure says of the models it shows"),
             Option("--settings", 'JSON: {"heads": …, "in_context": …}, as in config/config.yaml'),

@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 import yaml
 
+from induction.tables.schemas import TABLES
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -24,7 +26,7 @@ FAMILIES = {
             "corpus": "words",
             "d_model": 32,
             "n_heads": 2,
-            "n_ctx": 64,
+            "n_ctx": 128,
             "batch_size": 2,
             "n_steps": 30,
             "snapshots": [{"every": 5}],
@@ -34,7 +36,7 @@ FAMILIES = {
     },
     "smeared": {
         "label": "smeared keys",
-        "base": {"corpus": "words", "d_model": 32, "n_heads": 2, "n_ctx": 64, "batch_size": 2, "n_steps": 15,
+        "base": {"corpus": "words", "d_model": 32, "n_heads": 2, "n_ctx": 128, "batch_size": 2, "n_steps": 15,
                  "snapshots": [{"every": 5}], "block_snapshots": 4, "smeared_keys": True},
         "sweep": {"n_layers": [1]},
     },
@@ -42,16 +44,25 @@ FAMILIES = {
 STUDY = {
     "description": "tiny",
     "families": ["attn", "smeared"],
-    "evaluation": {"n_examples": 24, "n_tokens": 64},
+    "evaluation": {"n_examples": 24, "n_tokens": 128},
     "probes": {"n_sequences": 4, "period": 12, "n_examples": 4},
     "in_context": {"early": 8, "late": 60, "early_window": [6, 10], "late_window": [56, 64]},
     "ablations": {"n_examples": 12, "every": 3},
+    "idealised": {"n_examples": 12},
+    "repetitions": {"passage_tokens": 32},
+    "prompts": {"n_prompts": 4},
+    "case_studies": {"n_tokens": 16},
+    "heads": {"induction_prefix_matching": 0.05, "induction_copying": -1.0},
     "bootstrap": {"n_resamples": 40},
     "figures": {
         "phase_change": {"families": ["attn"]},
         "smeared_keys": {"families": ["attn", "smeared"]},
         "ablations": {"families": ["attn"]},
         "pca": {"families": ["attn", "smeared"]},
+        "tokens": {"families": ["attn"]},
+        "circuits": {"families": ["attn"]},
+        "idealised": {"families": ["attn"]},
+        "case_studies": {"families": ["attn"]},
     },
 }
 
@@ -109,7 +120,7 @@ class Project:
         return jobs - {"all", "tables"}
 
 
-FIGURES = {"phase_change_figure", "smeared_keys_figure", "ablations_figure", "pca_figure"}
+WITH_WINDOWS = {f"{figure}_figure" for figure in ("phase_change", "smeared_keys", "ablations", "pca", "tokens")}
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +156,20 @@ def test_every_figure_and_table_is_there(project):
     tables = project.folder / "results/tables"
     rows = {
         name: pl.read_parquet(tables / name / "**/*.parquet", hive_partitioning=True)
-        for name in ("training", "losses", "heads", "ablations", "curves", "phases", "attributions")
+        for name in TABLES
+        if name != "pca"
     }
     assert rows["training"].filter(model="attn-2l-s0").height == 30
     assert rows["losses"].filter(model="attn-2l-s0").height == 7 * 24
     assert rows["heads"].filter(model="attn-2l-s0").height == 7 * 4
     assert sorted(rows["ablations"].filter(model="attn-2l-s0")["step"].unique()) == [0, 15, 30]
-    assert rows["ablations"].filter(model="attn-2l-s0").height == 3 * (1 + 2 * 4)
+    assert rows["ablations"].filter(model="attn-2l-s0").height == 2 * (1 + 2 * 4) + (1 + 7 * 4)
+    assert rows["set_ablations"].filter(model="attn-2l-s0")["step"].n_unique() == 3
+    assert rows["compositions"].filter(model="attn-2l-s0").height == 2 * 2
+    assert rows["pattern_tasks"].filter(model="attn-2l-s0").height == 4
+    assert rows["repetitions"].filter(model="attn-2l-s0").height == 7 * 3
+    assert rows["passages"].filter(model="attn-2l-s0").height == 2 * 32
+    assert set(rows["case_studies"]["step"]) == {30}
     assert rows["curves"].filter(model="smeared-1l-s0")["step"].to_list() == [0, 5, 10, 15]
     assert rows["phases"]["signal"].n_unique() == 4
     by_duckdb = duckdb.sql(
@@ -179,7 +197,20 @@ def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
 
 
 def test_the_tables_target_makes_what_no_figure_shows(project):
-    assert project.planned("tables") == {"ablations smeared-1l-s0 0", "attributions smeared-1l-s0"}
+    assert project.planned("tables") == {
+        f"{stage} smeared-1l-s0{block}"
+        for stage, block in (
+            ("ablations", " 0"),
+            ("set_ablations", " 0"),
+            ("attributions", ""),
+            ("idealised", ""),
+            ("compositions", ""),
+            ("pattern_tasks", ""),
+            ("case_studies", ""),
+            ("repetitions", ""),
+            ("passages", ""),
+        )
+    }
 
 
 def test_snapshots_can_be_read_by_whoever_may_read_tables(project):
@@ -202,7 +233,12 @@ def test_a_figures_module_replans_that_figure_alone(restored):
 def test_a_measurements_module_replans_it_and_what_reads_it(restored):
     restored.edit("measure/ablations.py", lambda text: text + "\nADDED = 1\n")
     models = {"attn-1l-s0": 2, "attn-2l-s0": 2}
-    ablations = {f"ablations {model} {block}" for model, n_blocks in models.items() for block in range(n_blocks)}
+    ablations = {
+        f"{stage} {model} {block}"
+        for stage in ("ablations", "set_ablations")
+        for model, n_blocks in models.items()
+        for block in range(n_blocks)
+    }
     attributions = {f"attributions {model}" for model in models}
     assert restored.planned() == ablations | attributions | {"ablations_figure"}
 
@@ -215,7 +251,7 @@ def test_an_edit_of_training_code_trains_nothing(restored):
 def test_a_changed_window_measures_nothing_again(restored):
     restored.configure(study={"phases": {"min_icl_drop_nats": 0.3}})
     plan = restored.planned()
-    assert {job.split()[0] for job in plan} == {"phases", "attributions", *FIGURES}
+    assert {job.split()[0] for job in plan} == {"phases", "attributions", "repetitions", "passages", *WITH_WINDOWS}
 
 
 def test_a_value_added_to_a_sweep_plans_the_new_model_and_the_figures_that_show_it(restored):

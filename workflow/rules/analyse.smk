@@ -92,6 +92,62 @@ rule attributions:
         " --evaluation {input.evaluation:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
+rule repetitions:
+    input:
+        losses=expand(
+            "results/tables/losses/model={model}/block-{block}.parquet",
+            model=study.this_model,
+            block=study.blocks,
+        ),
+        phases="results/tables/phases/model={model}/part.parquet",
+        token_classes=expand(
+            "results/corpora/{corpus}/token_classes.safetensors", corpus=study.corpus
+        ),
+    output:
+        "results/tables/repetitions/model={model}/part.parquet",
+    log:
+        "results/logs/repetitions/{model}.log",
+    benchmark:
+        "results/logs/repetitions/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.repetitions_json,
+        code=study.code_digest("induction.analyse.repetitions"),
+    shell:
+        "induction repetitions --losses {input.losses:q} --phases {input.phases:q} --token-classes {input.token_classes:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule passages:
+    input:
+        losses=expand(
+            "results/tables/losses/model={model}/block-{block}.parquet",
+            model=study.this_model,
+            block=study.blocks,
+        ),
+        phases="results/tables/phases/model={model}/part.parquet",
+        evaluation=expand(
+            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
+        ),
+        token_classes=expand(
+            "results/corpora/{corpus}/token_classes.safetensors", corpus=study.corpus
+        ),
+    output:
+        "results/tables/passages/model={model}/part.parquet",
+    log:
+        "results/logs/passages/{model}.log",
+    benchmark:
+        "results/logs/passages/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        code=study.code_digest("induction.analyse.passages"),
+    shell:
+        "induction passages --losses {input.losses:q} --phases {input.phases:q} --evaluation {input.evaluation:q}"
+        " --token-classes {input.token_classes:q} --out {output:q} 2> {log:q}"
+
+
 rule pca:
     input:
         losses=expand(

@@ -51,3 +51,41 @@ rule probes:
         code=study.code_digest("induction.corpus.probes"),
     shell:
         "induction probes {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule token_classes:
+    input:
+        corpus="results/corpora/{corpus}/manifest.json",
+        evaluation="results/corpora/{corpus}/evaluation.safetensors",
+    output:
+        "results/corpora/{corpus}/token_classes.safetensors",
+    log:
+        "results/logs/token_classes/{corpus}.log",
+    benchmark:
+        "results/logs/token_classes/{corpus}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.token_classes_json,
+        code=study.code_digest("induction.corpus.token_classes"),
+    shell:
+        "induction token-classes {input.corpus:q} --evaluation {input.evaluation:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule prompts:
+    input:
+        "results/corpora/{corpus}/manifest.json",
+    output:
+        "results/corpora/{corpus}/prompts.safetensors",
+    log:
+        "results/logs/prompts/{corpus}.log",
+    benchmark:
+        "results/logs/prompts/{corpus}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.prompts_json,
+        code=study.code_digest("induction.corpus.prompts"),
+    shell:
+        "induction prompts {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"

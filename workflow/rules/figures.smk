@@ -36,6 +36,8 @@ rule phase_change_figure:
         code=study.figure_code,
         n_examples=study.n_examples,
         n_ablated=study.n_ablated,
+        n_idealised=study.n_idealised,
+        n_prompts=study.n_prompts,
     shell:
         "induction figure {wildcards.figure} {input:q} --models {params.models:q} --settings {params.settings:q}"
         " --out results/figures 2> {log:q}"
@@ -88,6 +90,12 @@ use rule phase_change_figure as ablations_figure with:
             "results/tables/attributions/model={model}/part.parquet",
             model=study.figure_models,
         ),
+        expand(
+            "results/tables/set_ablations/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
     output:
         multiext("results/figures/{figure}", ".pdf", ".png"),
         report(
@@ -115,3 +123,99 @@ use rule phase_change_figure as pca_figure with:
         ),
     wildcard_constraints:
         figure="pca",
+
+
+use rule phase_change_figure as tokens_figure with:
+    input:
+        expand(
+            "results/tables/repetitions/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/passages/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/tokens.rst",
+            category="Tokens",
+        ),
+    wildcard_constraints:
+        figure="tokens",
+
+
+use rule phase_change_figure as circuits_figure with:
+    input:
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/compositions/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/circuits.rst",
+            category="Circuits",
+        ),
+    wildcard_constraints:
+        figure="circuits",
+
+
+use rule phase_change_figure as idealised_figure with:
+    input:
+        expand(
+            "results/tables/idealised/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/idealised.rst",
+            category="Idealised heads",
+        ),
+    wildcard_constraints:
+        figure="idealised",
+
+
+use rule phase_change_figure as case_studies_figure with:
+    input:
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/pattern_tasks/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/case_studies/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/case_studies.rst",
+            category="Case studies",
+        ),
+    wildcard_constraints:
+        figure="case_studies",

@@ -63,3 +63,140 @@ rule ablations:
     shell:
         "induction ablations {input.block:q} --evaluation {input.evaluation:q}"
         " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule set_ablations:
+    input:
+        block="results/models/{model}/block-{block}.json",
+        evaluation=expand(
+            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
+        ),
+        heads=expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+    output:
+        "results/tables/set_ablations/model={model}/block-{block}.parquet",
+    log:
+        "results/logs/set_ablations/{model}-{block}.log",
+    benchmark:
+        "results/logs/set_ablations/{model}-{block}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.set_ablated_json,
+        code=study.code_digest("induction.measure.set_ablations"),
+    shell:
+        "induction set-ablations {input.block:q} --evaluation {input.evaluation:q} --heads {input.heads:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule idealised:
+    input:
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+        evaluation=expand(
+            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
+        ),
+        heads=expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+    output:
+        "results/tables/idealised/model={model}/part.parquet",
+    log:
+        "results/logs/idealised/{model}.log",
+    benchmark:
+        "results/logs/idealised/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.idealised_json,
+        code=study.code_digest("induction.measure.idealised"),
+    shell:
+        "induction idealised {input.block:q} --evaluation {input.evaluation:q} --heads {input.heads:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule compositions:
+    input:
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+    output:
+        "results/tables/compositions/model={model}/part.parquet",
+    log:
+        "results/logs/compositions/{model}.log",
+    benchmark:
+        "results/logs/compositions/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        code=study.code_digest("induction.measure.compositions"),
+    shell:
+        "induction compositions {input.block:q} --out {output:q} 2> {log:q}"
+
+
+rule pattern_tasks:
+    input:
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+        prompts=expand(
+            "results/corpora/{corpus}/prompts.safetensors", corpus=study.corpus
+        ),
+    output:
+        "results/tables/pattern_tasks/model={model}/part.parquet",
+    log:
+        "results/logs/pattern_tasks/{model}.log",
+    benchmark:
+        "results/logs/pattern_tasks/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        code=study.code_digest("induction.measure.pattern_tasks"),
+    shell:
+        "induction pattern-tasks {input.block:q} --prompts {input.prompts:q} --out {output:q} 2> {log:q}"
+
+
+rule case_studies:
+    input:
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+        evaluation=expand(
+            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
+        ),
+        token_classes=expand(
+            "results/corpora/{corpus}/token_classes.safetensors", corpus=study.corpus
+        ),
+        heads=expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+    output:
+        "results/tables/case_studies/model={model}/part.parquet",
+    log:
+        "results/logs/case_studies/{model}.log",
+    benchmark:
+        "results/logs/case_studies/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.case_studies_json,
+        code=study.code_digest("induction.measure.case_studies"),
+    shell:
+        "induction case-studies {input.block:q} --evaluation {input.evaluation:q} --token-classes {input.token_classes:q}"
+        " --heads {input.heads:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"

@@ -7,7 +7,16 @@ from pydantic import Field, create_model, model_validator
 from induction.study.analysis import Bootstrap, Heads, Phases
 from induction.study.architecture import Architecture, Shape
 from induction.study.corpora import Corpus
-from induction.study.evaluation import Ablations, Evaluation, InContext, Probes
+from induction.study.evaluation import (
+    Ablations,
+    CaseStudies,
+    Evaluation,
+    Idealised,
+    InContext,
+    Probes,
+    Prompts,
+    Repetitions,
+)
 from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -127,7 +136,9 @@ class ModelsFile(Strict):
 # --- studies ----------------------------------------------------------------------------------------------------
 
 
-FigureName = Literal["phase_change", "smeared_keys", "ablations", "pca"]
+FigureName = Literal[
+    "phase_change", "smeared_keys", "ablations", "pca", "tokens", "circuits", "idealised", "case_studies"
+]
 
 
 class FigureModels(Strict):
@@ -145,6 +156,10 @@ class StudyConfig(Strict):
     probes: Probes = Probes()
     in_context: InContext = InContext()
     ablations: Ablations = Ablations()
+    idealised: Idealised = Idealised()
+    repetitions: Repetitions = Repetitions()
+    prompts: Prompts = Prompts()
+    case_studies: CaseStudies = CaseStudies()
     bootstrap: Bootstrap = Bootstrap()
     phases: Phases = Phases()
     heads: Heads = Heads()
@@ -157,16 +172,19 @@ class StudyConfig(Strict):
                 f"in_context: token {self.in_context.last_index} is asked of examples of "
                 f"{self.evaluation.n_tokens} tokens (evaluation.n_tokens)"
             )
-        if self.ablations.n_examples > self.evaluation.n_examples:
+        for part in ("ablations", "idealised", "probes"):
+            asked = getattr(self, part).n_examples
+            if asked > self.evaluation.n_examples:
+                raise ValueError(
+                    f"{part}.n_examples: {asked} is more than evaluation.n_examples {self.evaluation.n_examples}"
+                )
+        passage, shown = self.repetitions.passage_tokens, self.case_studies.n_tokens
+        if passage > self.evaluation.n_tokens:
             raise ValueError(
-                f"ablations.n_examples: {self.ablations.n_examples} is more than evaluation.n_examples "
-                f"{self.evaluation.n_examples}"
+                f"repetitions.passage_tokens: {passage} is more than evaluation.n_tokens {self.evaluation.n_tokens}"
             )
-        if self.probes.n_examples > self.evaluation.n_examples:
-            raise ValueError(
-                f"probes.n_examples: {self.probes.n_examples} is more than evaluation.n_examples "
-                f"{self.evaluation.n_examples}"
-            )
+        if shown > passage:
+            raise ValueError(f"case_studies.n_tokens: {shown} is more than repetitions.passage_tokens {passage}")
         return self
 
 

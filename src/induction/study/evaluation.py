@@ -1,6 +1,6 @@
 """How the models of a study are measured: examples, probes, scores, ablations."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,7 +55,63 @@ class InContext(Strict):
 
 
 class Ablations(Strict):
-    """Which snapshots and examples heads are ablated on."""
+    """Which snapshots and examples heads are ablated on, and what stands for an ablated head's result."""
+
+    n_examples: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        256, description="The first so many evaluation examples; even, since resampling pairs them."
+    )
+    every: PositiveInt = Field(4, description="Every so many snapshots, and the last one.")
+    replacements: tuple[Literal["zero", "mean", "resample"], ...] = Field(
+        ("zero", "mean", "resample"),
+        min_length=1,
+        description="zero: nothing (the paper's). mean: the result's mean over examples at that position. resample: "
+        "the result on another example, at that position.",
+    )
+    every_way: Literal["last", "all"] = Field(
+        "last",
+        description="Snapshots on which all replacements and frozen norms are measured: the last one, or all that are "
+        "ablated; on the others, zero with norms recomputed alone.",
+    )
+    n_random_sets: Annotated[int, Field(ge=0)] = Field(
+        3, description="Random sets of heads that each class's heads, ablated together, are held against."
+    )
+
+    @model_validator(mode="after")
+    def _zero_included(self) -> Self:
+        if "zero" not in self.replacements:
+            raise ValueError("replacements: zero is needed, the analysis reads it")
+        return self
+
+
+class Idealised(Strict):
+    """What heads with an ideal attention pattern are measured on."""
 
     n_examples: Annotated[int, Field(ge=2)] = Field(256, description="The first so many evaluation examples.")
-    every: PositiveInt = Field(4, description="Every so many snapshots, and the last one.")
+
+
+class Prompts(Strict):
+    """The abstract task: lines such as `June grape: 1`, whose label depends on the kinds of both words."""
+
+    n_prompts: PositiveInt = Field(32, description="Prompts.")
+    n_lines: Annotated[int, Field(ge=8)] = Field(
+        28, description="Lines of a prompt (paper: 28); fewer where they do not fit the evaluation's n_tokens."
+    )
+    seed: int = Field(0, description="Decides the words.")
+
+
+class Repetitions(Strict):
+    """Which tokens continue or break a repetition, and the passages that show it."""
+
+    prefix: PositiveInt = Field(
+        1, description="Tokens before a token that are looked for earlier in the example; any occurrence counts."
+    )
+    n_passages: PositiveInt = Field(2, description="Passages to show, those with the most repetition.")
+    passage_tokens: Annotated[int, Field(ge=8)] = Field(128, description="Tokens of a passage.")
+
+
+class CaseStudies(Strict):
+    """Heads that are looked at one by one."""
+
+    n_tokens: Annotated[int, Field(ge=8)] = Field(
+        40, description="Tokens of the first passage that are shown: those with the most continued repetitions."
+    )

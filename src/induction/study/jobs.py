@@ -39,6 +39,16 @@ class Jobs:
         return self._study.config.ablations.n_examples
 
     @property
+    def n_idealised(self) -> int:
+        """Evaluation examples that idealised heads are measured on; captions say so."""
+        return self._study.config.idealised.n_examples
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts of the abstract task; captions say so."""
+        return self._study.config.prompts.n_prompts
+
+    @property
     def main_corpus(self) -> str:
         """The corpus whose evaluation set, random indices included, the joint PCA reads."""
         return next(iter(self._study.models.values())).fields.corpus
@@ -82,6 +92,16 @@ class Jobs:
         """Return how the probes are made."""
         return self._settings("probes")
 
+    def prompts_json(self, _wildcards: Any) -> str:
+        """Return how the prompts of the abstract task are made, and how long they may be."""
+        content = json.loads(self._settings("prompts"))
+        content["n_tokens"] = self._study.config.evaluation.n_tokens
+        return json.dumps(content, sort_keys=True)
+
+    def token_classes_json(self, _wildcards: Any) -> str:
+        """Return how tokens of the evaluation set are classed."""
+        return self._settings("repetitions")
+
     # --- a model's jobs -----------------------------------------------------------------------------------------
 
     def this_model(self, wildcards: Any) -> str:
@@ -112,18 +132,39 @@ class Jobs:
         """Return all blocks of the job's model."""
         return list(range(len(self._model(wildcards).blocks)))
 
+    def last_block(self, wildcards: Any) -> list[int]:
+        """Return the last block of the job's model."""
+        return self.blocks(wildcards)[-1:]
+
     def ablated_json(self, wildcards: Any) -> str:
-        """Return the steps of the job's block whose heads are ablated, how many examples, and which losses."""
-        model = self._model(wildcards)
-        chosen = every_nth(model.steps, self._study.config.ablations.every)
+        """Return the steps of the job's block whose heads are ablated, and how."""
+        return json.dumps(self._ablated(wildcards), sort_keys=True)
+
+    def set_ablated_json(self, wildcards: Any) -> str:
+        """Return the same, and what makes the sets."""
+        content = self._ablated(wildcards)
+        content["heads"] = self._study.config.heads.model_dump(mode="json")
+        return json.dumps(content, sort_keys=True)
+
+    def _ablated(self, wildcards: Any) -> dict[str, Any]:
+        model, config = self._model(wildcards), self._study.config
+        chosen = every_nth(model.steps, config.ablations.every)
         steps = [step for step in model.blocks[int(wildcards.block)] if step in chosen]
-        n_examples = self._study.config.ablations.n_examples
-        in_context = self._study.config.in_context.model_dump(mode="json")
-        return json.dumps({"steps": steps, "n_examples": n_examples, "in_context": in_context}, sort_keys=True)
+        parts = json.loads(self._settings("ablations", "in_context", "bootstrap"))
+        thorough = [step for step in steps if config.ablations.every_way == "all" or step == model.steps[-1]]
+        return {"steps": steps, "steps_every_way": thorough, **parts}
 
     def head_probes_json(self, _wildcards: Any) -> str:
         """Return how many real examples heads are scored on."""
         return json.dumps({"n_examples": self._study.config.probes.n_examples})
+
+    def idealised_json(self, _wildcards: Any) -> str:
+        """Return what idealised heads depend on."""
+        return self._settings("idealised", "heads", "bootstrap")
+
+    def case_studies_json(self, _wildcards: Any) -> str:
+        """Return what case studies depend on."""
+        return self._settings("case_studies", "heads")
 
     def curves_json(self, _wildcards: Any) -> str:
         """Return what curves depend on."""
@@ -132,6 +173,10 @@ class Jobs:
     def phases_json(self, _wildcards: Any) -> str:
         """Return what phases depend on."""
         return self._settings("in_context", "bootstrap", "phases")
+
+    def repetitions_json(self, _wildcards: Any) -> str:
+        """Return what the losses of repeated tokens depend on."""
+        return self._settings("bootstrap")
 
     def attributions_json(self, _wildcards: Any) -> str:
         """Return what attributions depend on."""
