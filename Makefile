@@ -47,6 +47,7 @@ readme: $(VENV)/.run
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/train.py
+	$(BIN)/python tests/benchmarks/measure.py --json docs/measure.json
 
 # The environment: made from the lock file, and made anew when it changes. torch comes first and alone,
 # so that a CPU build that pip was pointed at (PIP_EXTRA_INDEX_URL, see the README) is the one kept.

@@ -1,9 +1,11 @@
 """Fill README.md with what the last run measured: `make readme`, after `make demo`.
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns.
+Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns,
+the benchmark of measuring.
 The figures are copied beside this file, smaller. No number there is typed by hand.
 """
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -45,6 +47,20 @@ def said(stage: str) -> str:
     return done.stdout.strip()
 
 
+def bench() -> str:
+    """Return what `tests/benchmarks/measure.py --json docs/measure.json` said, as a table."""
+    lines = [
+        "| case | ms | TransformerLens, ms | times as long | asked rows by hand | peak MB: ours, theirs |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, case in json.loads((ROOT / "docs/measure.json").read_text(encoding="utf-8")).items():
+        rows = f"{case['asked_rows_peer']['ratio']:.1f}" if "asked_rows_peer" in case else ""
+        peaks = f"{case['ours_peak_bytes'] / 1e6:.0f}, {case['peer_peak_bytes'] / 1e6:.0f}"
+        seconds = f"{1e3 * case['ours_s']:.2f} | {1e3 * case['peer_s']:.1f} | {case['ratio']:.1f}"
+        lines.append(f"| `{name}` | {seconds} | {rows} | {peaks} |")
+    return "\n".join(lines)
+
+
 def fill(text: str, name: str, content: str) -> str:
     """Return the text with what stands between the marks of `name` replaced."""
     filled, n_filled = re.subn(
@@ -57,7 +73,8 @@ def fill(text: str, name: str, content: str) -> str:
 
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
-    for name, content in (("check", said("check")), ("costs", said("costs")), ("tables", tables())):
+    products = {"check": said("check"), "costs": said("costs"), "tables": tables(), "bench": bench()}
+    for name, content in products.items():
         text = fill(text, name, content)
     README.write_text(text, encoding="utf-8")
     for path in (ROOT / "results/figures").glob("*.png"):
