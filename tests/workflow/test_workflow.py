@@ -120,7 +120,9 @@ class Project:
         return jobs - {"all", "tables"}
 
 
-WITH_WINDOWS = {f"{figure}_figure" for figure in ("phase_change", "smeared_keys", "ablations", "pca", "tokens")}
+WITH_WINDOWS = {
+    f"{figure}_figure" for figure in ("phase_change", "smeared_keys", "ablations", "pca", "tokens", "case_studies")
+}
 
 
 @pytest.fixture(scope="module")

@@ -100,8 +100,8 @@ def _by_query(
         scores: list[list[Tensor]] = [[] for _ in model.blocks]
         for layer, block in enumerate(model.blocks):
 
-            def read(pattern_BHQK: Tensor, first: int, found: list[Tensor] = scores[layer]) -> None:
-                found.append(score(pattern_BHQK, first))
+            def read(weights_BHQK: Tensor, total_BHQ1: Tensor, first: int, found: list[Tensor] = scores[layer]) -> None:
+                found.append(score(weights_BHQK, first) / total_BHQ1[..., 0])  # scores are linear in the weights
 
             inputs = model.inputs(layer, residual_BTD, some_BT, tables, mixed=layer < last)
             z_BHTE, _ = attend(*inputs, block.attn.mask(n_tokens), read=read)

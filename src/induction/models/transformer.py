@@ -23,8 +23,9 @@ _QUERY_CHUNK = 128
 _EXACT_SUM = 2.0**100
 _TABLE_NUMBERS = 1 << 24
 
-ReadPattern = Callable[[Tensor, int], None]
-"""Takes the pattern of a few queries, [B, H, Q, K], of the keys up to the last query's own, and the first query."""
+ReadPattern = Callable[[Tensor, Tensor, int], None]
+"""Takes the weights of a few queries on the keys up to the last query's own, [B, H, Q, K], what each row of them sums
+to, [B, H, Q, 1] (the pattern is their ratio), and the first query."""
 
 
 def attend(
@@ -61,8 +62,8 @@ def attend(
             return _attend_without_gradients(q_BHQE, k_BHKE, v_BHKE, mask_HQK, read), None
         pattern_BHQK = q_BHQE.new_zeros(*q_BHQE.shape[:-1], k_BHKE.shape[-2])
 
-        def keep(some_BHQK: Tensor, first: int) -> None:
-            pattern_BHQK[..., first : first + some_BHQK.shape[-2], : some_BHQK.shape[-1]] = some_BHQK
+        def keep(some_BHQK: Tensor, total_BHQ1: Tensor, first: int) -> None:
+            pattern_BHQK[..., first : first + some_BHQK.shape[-2], : some_BHQK.shape[-1]] = some_BHQK / total_BHQ1
 
         return _attend_without_gradients(q_BHQE, k_BHKE, v_BHKE, mask_HQK, keep), pattern_BHQK
     q_BHQE = q_BHQE * q_BHQE.shape[-1] ** -0.5
@@ -113,11 +114,9 @@ def _attend_without_gradients(
             powers_BHQK = scores()
             powers_BHQK.sub_(powers_BHQK.amax(dim=-1, keepdim=True)).exp2_()
             total_BHQ1 = powers_BHQK.sum(dim=-1, keepdim=True)
-        if read is None:
-            z.append((powers_BHQK @ v_BHKE[..., :seen, :]).div_(total_BHQ1))
-        else:
-            read(powers_BHQK.div_(total_BHQ1), first)
-            z.append(powers_BHQK @ v_BHKE[..., :seen, :])
+        if read is not None:
+            read(powers_BHQK, total_BHQ1, first)
+        z.append((powers_BHQK @ v_BHKE[..., :seen, :]).div_(total_BHQ1))
     return torch.cat(z, dim=-2)
 
 

@@ -17,9 +17,9 @@ CASE_STUDIES = Table(
         Column(
             "query", "int64", "Index of the token that looks, counted from 1; the token after it is predicted.", low=1
         ),
-        Column("query_text", "string", "Its text."),
+        Column("query_text", "string", "Text of the query."),
         Column("key", "int64", "Index of the token that is looked at, counted from 1; 0: the start token.", low=0),
-        Column("key_text", "string", "Its text."),
+        Column("key_text", "string", "Text of the key."),
         Column("attention", "float32", "The head's attention from query to key.", 0, 1.0001),
         Column(
             "attribution",
