@@ -60,15 +60,15 @@ def test_ways_and_columns(measured):
     rows = ABLATIONS.read(measured["out"])
     found = rows.group_by("step", "mode", "replacement", "norm").len().iter_rows()
     counts = {tuple(way): n_rows for *way, n_rows in found}
-    ways = {(mode, kind, "recomputed") for mode in ("pattern-preserving", "full") for kind in ("zero", "mean", "resample")}  # fmt: skip
-    ways |= {("pattern-preserving", "zero", "frozen")}
+    ways = {("pattern-preserving", kind, "recomputed") for kind in ("zero", "mean", "resample")}
+    ways |= {("full", "zero", "recomputed"), ("pattern-preserving", "zero", "frozen")}
     expected = {(20, *way): 8 for way in ways}
     expected |= {(10, mode, "zero", "recomputed"): 8 for mode in ("pattern-preserving", "full")}
     assert counts == expected | {(step, "intact", "none", "recomputed"): 1 for step in (10, 20)}
     assert rows["tokens"].to_list() == [100 * step for step in rows["step"]]
 
-    model, ablation = random_model(1), Ablation(((1, 2),), "full", "mean", "recomputed")
-    row = rows.row(by_predicate=(pl.col("step") == 20) & (pl.col("mode") == "full") & (pl.col("replacement") == "mean")
+    model, ablation = random_model(1), Ablation(((1, 2),), "pattern-preserving", "mean", "recomputed")
+    row = rows.row(by_predicate=(pl.col("step") == 20) & (pl.col("mode") == "pattern-preserving") & (pl.col("replacement") == "mean")
                    & (pl.col("layer") == 1) & (pl.col("head") == 2), named=True)  # fmt: skip
     losses, intact = losses_of(measured, model, ablation), losses_of(measured, model, None)
     assert row["random_index_loss"] == pytest.approx(losses[:, -1], abs=1e-5)

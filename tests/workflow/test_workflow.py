@@ -165,7 +165,7 @@ def test_every_figure_and_table_is_there(project):
     assert rows["losses"].filter(model="attn-2l-s0").height == 7 * 24
     assert rows["heads"].filter(model="attn-2l-s0").height == 7 * 4
     assert sorted(rows["ablations"].filter(model="attn-2l-s0")["step"].unique()) == [0, 15, 30]
-    assert rows["ablations"].filter(model="attn-2l-s0").height == 2 * (1 + 2 * 4) + (1 + 7 * 4)
+    assert rows["ablations"].filter(model="attn-2l-s0").height == 2 * (1 + 2 * 4) + (1 + 5 * 4)
     assert rows["set_ablations"].filter(model="attn-2l-s0")["step"].n_unique() == 3
     assert rows["compositions"].filter(model="attn-2l-s0").height == 2 * 2
     assert rows["pattern_tasks"].filter(model="attn-2l-s0").height == 4

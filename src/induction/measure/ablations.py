@@ -124,6 +124,6 @@ def ablations(
 
 
 def every_way(settings: Ablations) -> list[Way]:
-    """Return all ways of ablating: each mode and replacement, and zero with the norms' scales frozen."""
-    replaced = [(mode, kind, RECOMPUTED) for mode in (PATTERN_PRESERVING, FULL) for kind in settings.replacements]
-    return [*replaced, (PATTERN_PRESERVING, ZERO, FROZEN)]
+    """Return all ways of ablating: the paper's; with patterns kept, each replacement, and norms frozen."""
+    others = [(PATTERN_PRESERVING, kind, RECOMPUTED) for kind in settings.replacements if kind != ZERO]
+    return [*PLAIN_WAYS, *others, (PATTERN_PRESERVING, ZERO, FROZEN)]

@@ -60,7 +60,8 @@ def set_ablations(
         settings: how many examples and random sets, and what stands for a head's result.
         bootstrap: the resamples behind standard errors.
         steps: the snapshots, all of this block.
-        steps_every_way: those of them that are ablated in every way; the others with results set to zero alone.
+        steps_every_way: those of them that are ablated in every way; the others with patterns kept and results set to
+            zero alone.
         out: the part of the table.
         provenance: goes into the footer.
         device: where to compute.
@@ -71,7 +72,7 @@ def set_ablations(
     positions_BP = torch.from_numpy(asked.positions()).to(device)
     with SET_ABLATIONS.writer(out, **provenance) as table:
         for snapshot in open_snapshots(manifest, steps, device):
-            ways = every_way(settings) if snapshot.step in steps_every_way else PLAIN_WAYS
+            ways = every_way(settings) if snapshot.step in steps_every_way else PLAIN_WAYS[:1]
             wanted = [Ablation(one.heads, *way) for one in sets for way in ways]
             losses = ablated_losses(snapshot.model, tokens_BT, positions_BP, wanted)
             rows: list[tuple[HeadSet, Ablation | None]] = [(HeadSet(INTACT, 0, ()), None)]
