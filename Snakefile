@@ -46,13 +46,9 @@ rule tables:
             **study.parts,
         ),
         expand(
-            "results/tables/set_ablations/model={model}/block-{block}.parquet",
-            zip,
-            **study.parts,
-        ),
-        expand(
             "results/tables/{table}/model={model}/part.parquet",
             table=[
+                "set_ablations",
                 "idealised",
                 "compositions",
                 "pattern_tasks",

@@ -50,14 +50,18 @@ def said(stage: str) -> str:
 def bench() -> str:
     """Return what `tests/benchmarks/measure.py --json docs/measure.json` said, as a table."""
     lines = [
-        "| case | ms | TransformerLens, ms | times as long | asked rows by hand | peak MB: ours, theirs |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| case | ms | TransformerLens, ms | times as long | asked rows by hand | sweep | peak MB: ours, theirs |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, case in json.loads((ROOT / "docs/measure.json").read_text(encoding="utf-8")).items():
+    measured = ROOT / "docs/measure.json"
+    if not measured.is_file():
+        raise SystemExit(f"{measured}: not there. Make it: make bench")
+    for name, case in json.loads(measured.read_text(encoding="utf-8")).items():
         rows = f"{case['asked_rows_peer']['ratio']:.1f}" if "asked_rows_peer" in case else ""
         peaks = f"{case['ours_peak_bytes'] / 1e6:.0f}, {case['peer_peak_bytes'] / 1e6:.0f}"
         seconds = f"{1e3 * case['ours_s']:.2f} | {1e3 * case['peer_s']:.1f} | {case['ratio']:.1f}"
-        lines.append(f"| `{name}` | {seconds} | {rows} | {peaks} |")
+        sweep = f"{case['sweep_of_forward']:.2f}" if "sweep_of_forward" in case else ""
+        lines.append(f"| `{name}` | {seconds} | {rows} | {sweep} | {peaks} |")
     return "\n".join(lines)
 
 

@@ -107,7 +107,8 @@ def _heads(args: Arguments) -> None:
 def _ablations(args: Arguments) -> None:
     from induction.measure.ablations import ablations
 
-    ablations(args.block, out=args.out, **_ablating(args))
+    steps, every_way = (_steps(args, name) for name in ("steps", "steps_every_way"))
+    ablations(args.block, out=args.out, steps=steps, steps_every_way=every_way, **_ablating(args))
 
 
 def _set_ablations(args: Arguments) -> None:
@@ -130,8 +131,6 @@ def _ablating(args: Arguments) -> dict[str, Any]:
         "in_context": _part(args, "in_context", InContext),
         "settings": _part(args, "ablations", Ablations),
         "bootstrap": _part(args, "bootstrap", Bootstrap),
-        "steps": args.settings.get("steps", []),
-        "steps_every_way": args.settings.get("steps_every_way", []),
         **_measuring(args, examples.fingerprint),
     }
 
@@ -285,6 +284,13 @@ def _number(args: Arguments, name: str) -> int:
     return number
 
 
+def _steps(args: Arguments, name: str) -> list[int]:
+    steps = args.settings.get(name)
+    if not isinstance(steps, list) or not all(isinstance(step, int) for step in steps):
+        raise InductionError(f"--settings: {name}: a list of training steps is needed (is: {steps!r})")
+    return steps
+
+
 def _json(text: str) -> Any:
     try:
         content = json.loads(text)
@@ -303,7 +309,6 @@ _EVALUATION = Option("--evaluation", "the evaluation set, results/corpora/CORPUS
 _LOSSES = Option("--losses", "parts of the table losses", Path, many=True)
 _HEADS = Option("--heads", "parts of the table heads", Path, many=True)
 _PHASES = Option("--phases", "the model's part of the table phases", Path)
-_ABLATING = '{"steps": […], "steps_every_way": […], "ablations": …, "in_context": …, "bootstrap": …}'
 _CLASSES = Option("--token-classes", "results/corpora/CORPUS/token_classes.safetensors", Path)
 
 
@@ -387,21 +392,21 @@ STAGES = {
         (
             _BLOCK,
             _EVALUATION,
-            _settings(_ABLATING),
+            _settings('{"steps": […], "steps_every_way": […], "ablations": …, "in_context": …, "bootstrap": …}'),
             _out("results/tables/ablations/model=MODEL/block-B.parquet"),
         ),
         _ablations,
     ),
     "set-ablations": Stage(
         "Ablate all heads of each class together, and random sets of as many others.",
-        "In: a block, the evaluation set, head scores of the model's last block. Out: a part of the table "
+        "In: a model's last block, its head scores, the evaluation set. Out: the model's part of the table "
         "set_ablations.",
         (
             _BLOCK,
             _EVALUATION,
             _HEADS,
-            _settings(f'{_ABLATING[:-1]}, "heads": …}}'),
-            _out("results/tables/set_ablations/model=MODEL/block-B.parquet"),
+            _settings('{"ablations": …, "in_context": …, "bootstrap": …, "heads": …}'),
+            _out("results/tables/set_ablations/model=MODEL/part.parquet"),
         ),
         _set_ablations,
     ),

@@ -31,7 +31,7 @@ def write(folder, *, best=0.8, icl=-0.4, window=True, induction=0.3, others=(-0.
     """Tables of a model with one induction head, 1.0, and three others; step 10 is the last."""
 
     def path(table):
-        name = "block-0.parquet" if table in (HEADS, ABLATIONS, SET_ABLATIONS) else "part.parquet"
+        name = "block-0.parquet" if table in (HEADS, ABLATIONS) else "part.parquet"
         return folder / table.name / "model=m" / name
 
     logs(folder)

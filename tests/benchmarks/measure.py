@@ -3,8 +3,8 @@
     python tests/benchmarks/measure.py [--only NAME …] [--json FILE]
 
 Each side runs in processes of its own, in turn; TransformerLens with torch's settings and with ours, of which the
-faster counts (with the paper's shapes, ours alone: they are the faster, and a run takes minutes). Results are compared
-first. Prints the least seconds of each side, of an example where a case has many, and what is asked of their ratio.
+faster counts (with the paper's shapes, ours alone: they are the faster, and a run takes minutes). Where results differ,
+nothing is told. Runs on Linux (it counts memory by /proc). Prints the least seconds of each side, of an example where a case has many, and what is asked of their ratio.
 """
 
 import argparse
@@ -379,10 +379,9 @@ def save_for_peer(folder, model):
     import torch
     from safetensors.torch import save_file
 
-    from measure import test_parity
+    from measure.test_parity import lens
 
-    test_parity.V = model.architecture.vocab_size
-    theirs = test_parity.lens(model)
+    theirs = lens(model)
     save_file({name: weight.contiguous() for name, weight in theirs.state_dict().items()}, folder / "peer.safetensors")
     torch.save(theirs.cfg, folder / "peer.cfg")
 
@@ -443,7 +442,7 @@ def memory(name):
 
 
 def difference(folder, case, side):
-    """Return the greatest difference of a peer's results from ours, of 1 or of a value if it is greater."""
+    """Return the greatest difference of a peer's results from ours; stop where it is past the tolerance."""
     ours, peer = np.load(folder / "ours.npz"), np.load(folder / f"{side}.npz")
     found = 0.0
     for name in sorted(set(ours) & set(peer)):
@@ -451,9 +450,10 @@ def difference(folder, case, side):
         own = ours[name][tuple(slice(size) for size in theirs.shape)]  # a heavy peer does fewer examples
         if not (np.isnan(own) == np.isnan(theirs)).all():
             raise SystemExit(f"{case}: {name} is not defined for the same heads")
-        found = max(found, float(np.nanmax(np.abs(own - theirs) / np.maximum(1, np.abs(theirs)))))
-    if found > CASES[case].tolerance:
-        raise SystemExit(f"{case}: results of {side} differ by {found:.1e}")
+        off = np.abs(own - theirs)
+        found = max(found, float(np.nanmax(off)))
+        if np.nanmax(off / np.maximum(1, np.abs(theirs))) > CASES[case].tolerance:
+            raise SystemExit(f"{case}: {name} of {side} differs by {np.nanmax(off):.1e}")
     return found
 
 
@@ -479,7 +479,7 @@ def compare(case):
         ratio = least(side) / ours
         print(
             f"  {side}: {1e3 * least(side):.2f} ms, {peaks[side] / 1e6:.0f} MB: {ratio:.1f} times as long"
-            f"{f' (asked: {asked.asked:g})' if name == LENS else ''}, results within {off[side]:.0e}"
+            f" (asked: {asked.asked:g}), results within {off[side]:.0e}"
         )
         peer = {"ratio": ratio, "peer_s": least(side), "max_abs_difference": off[side], "peer_peak_bytes": peaks[side]}
         results |= peer if name == LENS else {"asked_rows_peer": peer}
@@ -488,7 +488,8 @@ def compare(case):
         results |= {"intact_s": intact, "forward_s": forward, "sweep_of_forward": (ours - intact) / forward}
         print(
             f"  of ours, the intact run {1e3 * intact:.2f} ms; the sweep alone {1e3 * (ours - intact):.2f} ms, "
-            f"{(ours - intact) / forward:.2f} of our own forward pass with all losses ({1e3 * forward:.2f} ms)"
+            f"{(ours - intact) / forward:.2f} of our own forward pass with all losses ({1e3 * forward:.2f} ms; asked of "
+            "the demo's shape: less than 0.25)"
         )
     if asked.shape:
         print(f"  {arithmetic(asked.shape, least)}")

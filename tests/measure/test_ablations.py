@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 import torch
 
+from induction.errors import InductionError
 from induction.measure.ablated_runs import Ablation, ablated_losses
 from induction.measure.ablations import ablations
 from induction.measure.set_ablations import HeadSet, head_sets, set_ablations
@@ -113,15 +114,17 @@ def test_sets_are_ablated_together(measured, tmp_path):
     scores["copying"] = 0.5
     part = tmp_path / "heads/model=m/block-0.parquet"
     HEADS.write(part, scores)
-    set_ablations(heads=[part], thresholds=Heads(), **measured)
+    shared = {name: value for name, value in measured.items() if not name.startswith("steps")}
+    set_ablations(heads=[part], thresholds=Heads(), **shared)
     rows = SET_ABLATIONS.read(measured["out"])
-    last = rows.filter(step=20, set_name="induction", mode="pattern-preserving", replacement="resample")
-    row = last.row(0, named=True)
-    assert (row["heads"], row["n_heads"], row["draw"]) == ("1.0 1.2", 2, 0)
+    assert set(rows["step"]) == {20}
+    row = rows.row(by_predicate=(pl.col("set_name") == "induction") & (pl.col("replacement") == "resample"), named=True)
+    assert (row["heads"], row["n_heads"], row["draw"], row["mode"]) == ("1.0 1.2", 2, 0, "pattern-preserving")
     ablation = Ablation(((1, 0), (1, 2)), "pattern-preserving", "resample", "recomputed")
     expected = losses_of(measured, random_model(1), ablation)[:, -1]
     assert row["random_index_loss"] == pytest.approx(expected, abs=1e-5)
-    assert rows.filter(set_name="intact").height == 2
-    first = rows.filter(pl.col("step") == 10, pl.col("set_name") != "intact")
-    assert set(first["replacement"]) == {"zero"}
-    assert set(first["set_name"]) == set(rows["set_name"]) - {"intact"}, "the classes of the end, from the start"
+    assert rows.filter(set_name="intact").height == 1
+    assert rows.filter(set_name="induction").height == 5, "the paper's two ways, mean, resample, frozen"
+    HEADS.write(part, {**scores, "step": 10})
+    with pytest.raises(InductionError, match="not the scores of the 8 heads at step 20"):
+        set_ablations(heads=[part], thresholds=Heads(), **shared)

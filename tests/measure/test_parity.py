@@ -45,7 +45,7 @@ def lens(model):
     a = model.architecture
     local = a.n_local_heads == a.n_heads
     config = HookedTransformerConfig(
-        n_layers=a.n_layers, d_model=a.d_model, n_ctx=a.n_ctx, d_head=a.d_head, n_heads=a.n_heads, d_vocab=V,
+        n_layers=a.n_layers, d_model=a.d_model, n_ctx=a.n_ctx, d_head=a.d_head, n_heads=a.n_heads, d_vocab=a.vocab_size,
         d_mlp=a.d_mlp or None, attn_only=not a.d_mlp, act_fn="gelu", normalization_type="LN",
         positional_embedding_type=POSITIONS[a.positions], rotary_dim=int(a.d_head * a.rotary_fraction),
         use_local_attn=local, window_size=a.local_window if local else None,

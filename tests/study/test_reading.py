@@ -86,7 +86,7 @@ def test_an_impossible_model_is_told(models, words, tmp_path):
         ({"studies.demo.figures.pca.families": ["attn", "mpl"]}, "studies.demo.figures.pca.families: no family is called mpl"),
         ({"studies.demo.figures": {"phase_chnge": {"families": ["attn"]}}}, "Did you mean phase_change?"),
         ({"studies.demo.evaluation.n_tokens": 200}, "token 510 is asked of examples of 200 tokens"),
-        ({"studies.demo.ablations.n_examples": 5000}, "5000 is more than evaluation.n_examples 1024"),
+        ({"studies.demo.ablations.n_examples": 5000}, "5000 is more than evaluation.n_examples 768"),
         ({"studies.demo.in_context": {"early": 500, "late": 50}}, "token 500 is not before late: token 50"),
     ],
 )  # fmt: skip

@@ -91,10 +91,8 @@ use rule phase_change_figure as ablations_figure with:
             model=study.figure_models,
         ),
         expand(
-            "results/tables/set_ablations/model={model}/block-{block}.parquet",
-            zip,
-            model=study.figure_block_models,
-            block=study.figure_blocks,
+            "results/tables/set_ablations/model={model}/part.parquet",
+            model=study.figure_models,
         ),
     output:
         multiext("results/figures/{figure}", ".pdf", ".png"),

@@ -67,7 +67,11 @@ rule ablations:
 
 rule set_ablations:
     input:
-        block="results/models/{model}/block-{block}.json",
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
         evaluation=expand(
             "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
         ),
@@ -77,11 +81,11 @@ rule set_ablations:
             block=study.last_block,
         ),
     output:
-        "results/tables/set_ablations/model={model}/block-{block}.parquet",
+        "results/tables/set_ablations/model={model}/part.parquet",
     log:
-        "results/logs/set_ablations/{model}-{block}.log",
+        "results/logs/set_ablations/{model}.log",
     benchmark:
-        "results/logs/set_ablations/{model}-{block}.tsv"
+        "results/logs/set_ablations/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:

@@ -1,7 +1,7 @@
 """Losses without a head, or without several: what an ablation changes is computed again, and nothing else.
 
-Axes: B example, P asked position, T position, H head, Q query, K key, E width of a head, D residual stream, N any row,
-V vocabulary.
+Axes: A ablation, B example, P asked position, T position, H head, Q query, K key, E width of a head, W heads side by
+side, D residual stream, M width of the MLP, N any row, V vocabulary.
 
 What lies below the ablated layer is the intact run's. In the last layer only the positions whose losses are asked for
 are computed, and only they are unembedded. Without MLPs, and with all patterns kept, a head changes the stream by
@@ -59,7 +59,8 @@ def ablated_losses(
     are recomputed) and “full ablation” (later patterns change too); other replacements and norms are ours.
     """
     asked = {ablation: _plainest(ablation, len(model.blocks) - 1) for ablation in ablations}
-    ablations = list(dict.fromkeys(asked.values()))
+    # Layer by layer, so that what the heads of a layer share is made once.
+    ablations = sorted(set(asked.values()), key=lambda ablation: (min(ablation.heads), ablation))
     replacements = {ablation.replacement for ablation in ablations}
     if RESAMPLE in replacements and len(tokens_BT) % 2:
         raise ValueError(f"resampling pairs examples: {len(tokens_BT)} is odd")
@@ -163,11 +164,11 @@ def _intact_run(model: Transformer, tokens_BT: Tensor, positions_BP: Tensor, wan
                 replacing[MEAN].append(wanted.means[layer])
         else:
             # Of a partner, the results at this example's positions are wanted, not at the partner's own.
-            wanted_BP = torch.cat([positions_BP, positions_BP[partner_B]], 1) if wanted.partners else positions_BP
-            z_BHWE, pattern_BHWK = block.attn.mix_and_pattern_at(normed_BTD, wanted_BP)
-            z_BHQE, pattern_BHQK = z_BHWE[:, :, :n_asked], pattern_BHWK[:, :, :n_asked]
+            wanted_B2 = torch.cat([positions_BP, positions_BP[partner_B]], 1) if wanted.partners else positions_BP
+            z_BH2E, pattern_BH2K = block.attn.mix_and_pattern_at(normed_BTD, wanted_B2)
+            z_BHQE, pattern_BHQK = z_BH2E[:, :, :n_asked], pattern_BH2K[:, :, :n_asked]
             if wanted.partners:
-                replacing[RESAMPLE].append(z_BHWE[partner_B, :, n_asked:])
+                replacing[RESAMPLE].append(z_BH2E[partner_B, :, n_asked:])
             if wanted.means is not None:
                 replacing[MEAN].append(wanted.means[layer][:, positions_BP].transpose(0, 1))
             residual_BTD = _rows(residual_BTD, positions_BP)
@@ -363,6 +364,7 @@ class _Spans:
         """Return the stream at the asked positions after the last block, one head's mix replaced, [B, P, D]."""
         last = len(model.blocks) - 1
         below, block = model.blocks[last - 1].attn, model.blocks[last]
+        # No pattern is forced here: the intact one is scaled as a factor of the algebra above.
         pattern_BHPK = intact.patterns[last]
         assert pattern_BHPK is not None
         scaled_BHPK = pattern_BHPK * self.scale_BHT[:, head, None, None]

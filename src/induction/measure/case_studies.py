@@ -111,9 +111,7 @@ def best_of_classes(heads: pl.DataFrame, thresholds: Heads) -> list[Chosen]:
         The induction head with the highest prefix matching, the previous-token head with the highest score as such,
         and of the others the one with the highest prefix matching; of equals the first.
     """
-    # Classes come from the final snapshot; an inner join leaves that snapshot's rows.
-    final = heads.filter(pl.col("step") == pl.col("step").max())
-    classed = final.join(head_classes(heads, thresholds), on=["model", "layer", "head"])
+    classed = heads.join(head_classes(heads, thresholds), on=["model", "layer", "head"])
     chosen = []
     for name, score in _BEST_BY.items():
         ranked = classed.filter(pl.col("class") == name).sort(score, "layer", "head", descending=[True, False, False])

@@ -1,6 +1,6 @@
 """What the heads of a class are worth together, and as many others drawn at random."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from induction.measure.ablated_runs import Ablation, ablated_losses
-from induction.measure.ablations import PLAIN_WAYS, Asked, every_way
-from induction.models.snapshots import open_snapshots
+from induction.measure.ablations import Asked, every_way
+from induction.measure.last_snapshot import last_scores, open_last
 from induction.study.analysis import Bootstrap, Heads
 from induction.study.evaluation import Ablations, InContext
 from induction.tables.ablations import INTACT, SET_ABLATIONS
 from induction.tables.classes import head_classes
-from induction.tables.heads import HEADS
 
 Place = tuple[int, int]
 
@@ -38,54 +37,46 @@ def set_ablations(
     in_context: InContext,
     settings: Ablations,
     bootstrap: Bootstrap,
-    steps: Iterable[int],
-    steps_every_way: Collection[int],
     out: Path,
     *,
     provenance: dict[str, str],
     device: str,
 ) -> None:
-    """Ablate sets of heads of a block's chosen snapshots; write a part of the table `set_ablations`.
-
-    Classes are those of the model's last snapshot, at every snapshot: what becomes an induction head is followed from
-    the start.
+    """Ablate sets of heads of a block's last snapshot; write the model's part of the table `set_ablations`.
 
     Args:
-        manifest: the block's manifest.
-        heads: parts of the table `heads`, the model's last block among them.
+        manifest: the manifest of the model's last block.
+        heads: parts of the table `heads` with that snapshot's scores.
         thresholds: least scores of each class.
         tokens: evaluation examples, [example, start token and n_tokens].
         random_index: of each example, 1-based, [example].
         in_context: the scores whose losses are asked for.
         settings: how many examples and random sets, and what stands for a head's result.
         bootstrap: the resamples behind standard errors.
-        steps: the snapshots, all of this block.
-        steps_every_way: those of them that are ablated in every way; the others with patterns kept and results set to
-            zero alone.
-        out: the part of the table.
+        out: the model's part of the table.
         provenance: goes into the footer.
         device: where to compute.
+
+    Raises:
+        InductionError: the scores are not those of the snapshot's heads, or the snapshot is not whole.
     """
-    sets = head_sets(head_classes(HEADS.read(heads), thresholds), settings.n_random_sets)
+    scores, snapshot = last_scores(manifest, heads), open_last(manifest, device)
+    sets = head_sets(head_classes(scores, thresholds), settings.n_random_sets)
     tokens_BT = torch.from_numpy(tokens[: settings.n_examples]).long().to(device)
     asked = Asked.of(in_context, random_index[: settings.n_examples], bootstrap)
     positions_BP = torch.from_numpy(asked.positions()).to(device)
+    wanted = [(one, Ablation(one.heads, *way)) for one in sets for way in every_way(settings)]
+    losses = ablated_losses(snapshot.model, tokens_BT, positions_BP, [ablation for _, ablation in wanted])
     with SET_ABLATIONS.writer(out, **provenance) as table:
-        for snapshot in open_snapshots(manifest, steps, device):
-            ways = every_way(settings) if snapshot.step in steps_every_way else PLAIN_WAYS[:1]
-            wanted = [Ablation(one.heads, *way) for one in sets for way in ways]
-            losses = ablated_losses(snapshot.model, tokens_BT, positions_BP, wanted)
-            rows: list[tuple[HeadSet, Ablation | None]] = [(HeadSet(INTACT, 0, ()), None)]
-            rows += [(one, Ablation(one.heads, *way)) for one in sets for way in ways]
-            for one, ablation in rows:
-                named = {
-                    "set_name": one.name,
-                    "draw": one.draw,
-                    "n_heads": len(one.heads),
-                    "heads": " ".join(f"{layer}.{head}" for layer, head in one.heads),
-                }
-                told = asked.columns(ablation, losses)
-                table.append({"step": snapshot.step, "tokens": snapshot.tokens, **named, **told})
+        for one, ablation in [(HeadSet(INTACT, 0, ()), None), *wanted]:
+            named = {
+                "set_name": one.name,
+                "draw": one.draw,
+                "n_heads": len(one.heads),
+                "heads": " ".join(f"{layer}.{head}" for layer, head in one.heads),
+            }
+            told = asked.columns(ablation, losses)
+            table.append({"step": snapshot.step, "tokens": snapshot.tokens, **named, **told})
 
 
 def head_sets(classes: pl.DataFrame, n_random: int) -> list[HeadSet]:

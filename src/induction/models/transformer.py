@@ -66,6 +66,8 @@ def attend(
             pattern_BHQK[..., first : first + some_BHQK.shape[-2], : some_BHQK.shape[-1]] = some_BHQK / total_BHQ1
 
         return _attend_without_gradients(q_BHQE, k_BHKE, v_BHKE, mask_HQK, keep), pattern_BHQK
+    if read is not None:
+        raise ValueError("a pattern is shown a few queries at a time only where gradients are off")
     q_BHQE = q_BHQE * q_BHQE.shape[-1] ** -0.5
     k_BHEK = k_BHKE.transpose(-1, -2)
     if mask_HQK is None:

@@ -70,7 +70,7 @@ class Ablations(Strict):
     every_way: Literal["last", "all"] = Field(
         "last",
         description="Snapshots on which all replacements and frozen norms are measured: the last one, or all that are "
-        "ablated; on the others zero alone, norms recomputed (of sets: with patterns kept alone).",
+        "ablated; on the others zero alone, norms recomputed.",
     )
     n_random_sets: Annotated[int, Field(ge=0)] = Field(
         3, description="Random sets of heads that each class's heads, ablated together, are held against."

@@ -138,21 +138,17 @@ class Jobs:
 
     def ablated_json(self, wildcards: Any) -> str:
         """Return the steps of the job's block whose heads are ablated, and how."""
-        return json.dumps(self._ablated(wildcards), sort_keys=True)
-
-    def set_ablated_json(self, wildcards: Any) -> str:
-        """Return the same, and what makes the sets."""
-        content = self._ablated(wildcards)
-        content["heads"] = self._study.config.heads.model_dump(mode="json")
-        return json.dumps(content, sort_keys=True)
-
-    def _ablated(self, wildcards: Any) -> dict[str, Any]:
         model, config = self._model(wildcards), self._study.config
+
         chosen = every_nth(model.steps, config.ablations.every)
         steps = [step for step in model.blocks[int(wildcards.block)] if step in chosen]
         parts = json.loads(self._settings("ablations", "in_context", "bootstrap"))
         thorough = [step for step in steps if config.ablations.every_way == "all" or step == model.steps[-1]]
-        return {"steps": steps, "steps_every_way": thorough, **parts}
+        return json.dumps({"steps": steps, "steps_every_way": thorough, **parts}, sort_keys=True)
+
+    def set_ablated_json(self, _wildcards: Any) -> str:
+        """Return how sets of heads are made and ablated."""
+        return self._settings("ablations", "in_context", "bootstrap", "heads")
 
     def head_probes_json(self, _wildcards: Any) -> str:
         """Return how many real examples heads are scored on."""

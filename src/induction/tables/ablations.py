@@ -41,7 +41,7 @@ ABLATIONS = Table(
 
 SET_ABLATIONS = Table(
     name="set_ablations",
-    row="a set of heads of a snapshot, ablated together, and one row for the intact model (set_name: intact)",
+    row="a set of heads ablated together, in a model's last snapshot, and one row for the intact model",
     key=("model", "step", "set_name", "draw", "mode", "replacement", "norm"),
     columns=(
         STEP,
