@@ -1,5 +1,6 @@
 """The figure `ablations`: every head, by every choice of how to ablate, alone and with others; and what it concludes."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 from drawings import drawn, errors, head_lines, in_rows, inputs_of, notes, only, same_line
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from simulated_tables import CHOICES, DEMO, N_HEADS, SEEDS, STEPS, write_tables
+from simulated_tables import CHOICES, DEMO, N_HEADS, SEEDS, STEPS, planted_heads, write_tables
 
 from induction.figures import theme
-from induction.figures.ablations import conclusion, draw
+from induction.figures.ablations import conclusion, draw, others_below_zero
 
 ONE, TWO = DEMO[0], DEMO[1]
 CHOICE_NAMES = ("zero", "mean", "resample", "frozen")
@@ -83,7 +85,50 @@ def test_choices_that_were_not_made_are_not_on_the_axis(demo):
 def test_the_panels_say_whether_the_conclusion_depends_on_the_choice(demo):
     _, _, axes = drawn("ablations", demo)
     said = [" ".join(axis.get_xlabel().split()) for axis in in_rows(axes, len(DEMO))[4]]
-    assert said == ["every choice: no head costs anything"] + 4 * ["every choice: an induction head costs most"]
+    first = ["every choice: no head costs anything"] + 4 * ["every choice: an induction head costs most"]
+    assert [sentence.split(" below zero: ")[0] for sentence in said] == first
+
+
+def test_the_panels_count_the_others_below_zero(demo):
+    inputs, _, axes = drawn("ablations", demo)
+    ends = inputs.tables["ablations"].filter(step=STEPS[-1], mode="pattern-preserving")
+    for axis, model in zip(in_rows(axes, len(DEMO))[4], DEMO, strict=True):
+        heads = planted_heads(model)["induction"]
+        of_model = [row for row in ends.filter(model=model.name).to_dicts() if (row["layer"], row["head"]) not in heads]
+        counts = [
+            f"{choice} {sum((row['replacement'], row['norm']) == how and row['icl_change'] < 0 for row in of_model)}"
+            for choice, how in zip(CHOICE_NAMES, CHOICES, strict=True)
+        ]
+        n_others = model.n_layers * N_HEADS - len(heads)
+        lines = axis.get_xlabel().split("\n")
+        start = next(number for number, line in enumerate(lines) if line.startswith("below"))
+        assert " ".join(lines[start:]) == f"below zero: {', '.join(counts)} of {n_others} others"
+
+
+def test_the_words_below_a_panel_touch_no_other_words(demo):
+    inputs = inputs_of("ablations", demo)
+    costliest = {("zero", "recomputed"): (1, 1), ("mean", "recomputed"): (0, 2), ("resample", "recomputed"): (0, 0)}
+    costs = pl.lit(0.0)
+    for (replacement, norm), (layer, head) in costliest.items():
+        costs = pl.when(replacement=replacement, norm=norm, layer=layer, head=head).then(0.3).otherwise(costs)
+    ablations = inputs.tables["ablations"].with_columns(
+        icl_change=pl.when(model=TWO.name).then(costs).otherwise("icl_change")
+    )
+    figure = draw(replace(inputs, tables=inputs.tables | {"ablations": ablations}))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    rows = in_rows(figure.axes, len(DEMO))
+    assert rows[4, 1].get_xlabel().count("\n") > 8, "a long sentence"
+    boxes = [axis.xaxis.label.get_window_extent(renderer) for axis in rows[4]]
+    for box, after in itertools.pairwise(boxes):
+        assert box.x1 < after.x0
+    top = max(axis.get_tightbbox(renderer).y1 for axis in rows[5])
+    assert min(box.y0 for box in boxes) >= top
+    left = [axis.yaxis.label.get_window_extent(renderer) for axis in rows[:, 0]]
+    for box, below in itertools.pairwise(left):
+        assert box.y0 > below.y1
+    heights = [axis.get_window_extent().height for axis in rows[:, 0]]
+    assert min(heights) > 85, "in hundredths of an inch; a row is given 145 of them"
 
 
 def test_heads_ablated_together_stand_beside_as_many_random_others(demo):
@@ -223,3 +268,38 @@ def test_a_model_that_lacks_a_choice_is_not_judged_by_the_others():
     assert conclusion(both) == "every choice: an induction head costs most"
     apart = pl.concat([effects_of({"zero": (0.3, 0.1)}, model="a"), effects_of({"mean": (0.3, 0.1)}, model="b")])
     assert conclusion(apart) == "no model has every choice yet"
+
+
+def test_seeds_in_which_no_head_costs_anything_under_any_choice_contradict_nothing():
+    nothing = effects_of({"zero": (0.01, 0.0), "mean": (0.0, 0.01)}, model="a")
+    unsure = effects_of({"zero": (0.3, 0.1), "mean": (0.1, 0.11)}, model="b")
+    said = conclusion(pl.concat([nothing, unsure]))
+    assert said.startswith("no choice contradicts. zero: no head costs anything in 1 of 2 seeds, ")
+    contrary = effects_of({"zero": (0.3, 0.1), "mean": (0.01, 0.0)}, model="b")
+    assert conclusion(pl.concat([nothing, contrary])).startswith("depends on the choice. ")
+
+
+def heads_of(changes, model="m"):
+    """A row a choice and head, an induction head first, then others."""
+    rows = [
+        {"choice": choice, "model": model, "layer": 0, "head": head, "icl_change": change, "icl_change_se": 9.0}
+        | {"class": ("induction", "previous-token", "other", "other")[head]}
+        for choice, of_heads in changes.items()
+        for head, change in enumerate(of_heads)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_heads_that_are_no_induction_heads_are_counted_below_zero():
+    zero, frozen = (-1.0, -0.1, -0.2, 0.3), (-1.0, 0.1, -0.001, 0.0)
+    both = heads_of({"zero": zero, "frozen": frozen})
+    assert others_below_zero(both) == "below zero: zero 2, frozen 1 of 3 others"
+    seeds = pl.concat([both, heads_of({"zero": zero, "frozen": zero}, "n"), heads_of({"zero": zero}, "lacks one")])
+    assert others_below_zero(seeds) == "below zero: zero 4, frozen 3 of 6 others"
+
+
+def test_induction_heads_alone_leave_no_others_to_count():
+    both = heads_of({"zero": (-1.0, -0.1, 0.2, 0.3)})
+    assert others_below_zero(both.filter(pl.col("class") == "induction")) == ""
+    apart = pl.concat([heads_of({"zero": (0.1,) * 4}, "m"), heads_of({"mean": (0.1,) * 4}, "n")])
+    assert others_below_zero(apart) == ""

@@ -44,6 +44,13 @@ def test_each_share_stands_on_its_line_with_its_interval_and_the_papers(demo):
     assert marks == [(share, pytest.approx(number)) for number, share in enumerate(PAPERS)]
 
 
+def test_models_of_one_layer_are_not_held_to_the_papers_share(demo):
+    _, _, axes = drawn("idealised", demo)
+    shown = in_rows(axes, 2)[:, 0]
+    assert [len(lines(axis, "paper")) for axis in shown] == [0, 3, 0, 3, 3]
+    assert lines(shown[2], PATTERNS[1]), "SMEARED_ONE has an induction head"
+
+
 def test_the_three_losses_stand_about_their_line(demo):
     inputs, _, axes = drawn("idealised", demo)
     _, losses = in_rows(axes, 2)[1]

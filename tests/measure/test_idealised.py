@@ -9,23 +9,14 @@ from hypothesis import strategies as st
 
 from induction.errors import InductionError
 from induction.measure.heads import HeadProbes, score_heads
-from induction.measure.idealised import (
-    AFTER_ONE,
-    AFTER_TWO,
-    PREVIOUS_TOKEN,
-    forced_losses,
-    ideal_pattern,
-    idealise,
-    idealised,
-    recovery,
-)
+from induction.measure.idealised import forced_losses, ideal_pattern, idealise, idealised, recovery
 from induction.measure.losses import example_losses
 from induction.models.transformer import LAYER_NORM_EPS, Transformer
 from induction.resampling import resample_weights
 from induction.study.analysis import Bootstrap, Heads
 from induction.study.architecture import Architecture
 from induction.tables.heads import HEADS
-from induction.tables.idealised import IDEALISED
+from induction.tables.idealised import AFTER_ONE, AFTER_TWO, IDEALISED, PREVIOUS_TOKEN
 from measure.blocks import write_block
 from measure.circuit import N_TOKENS, induction_circuit
 

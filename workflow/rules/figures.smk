@@ -34,10 +34,7 @@ rule phase_change_figure:
         models=study.figure_models_json,
         settings=study.figure_json,
         code=study.figure_code,
-        n_examples=study.n_examples,
-        n_ablated=study.n_ablated,
-        n_idealised=study.n_idealised,
-        n_prompts=study.n_prompts,
+        counts=study.figure_counts,
     shell:
         "induction figure {wildcards.figure} {input:q} --models {params.models:q} --settings {params.settings:q}"
         " --out results/figures 2> {log:q}"

@@ -33,6 +33,8 @@ _OFFSETS = {"induction": -0.25, "previous-token": 0.0, "other": 0.22}
 _STRIDE, _MOST_SPREAD = 0.06, 0.3
 """From a point to the next of its class, and from the first to the last; the next choice is 1 away."""
 _RANDOM_OFFSET = 0.28
+_SMALL, _LINE = 6.5, 0.11
+"""Size of the words below panels in points, and the height of a line of them in inches, which no panel gives up."""
 
 _NOT_ABLATED = "no heads\nablated yet"
 _NO_WINDOW = "no phase change:\nno before and after"
@@ -76,6 +78,8 @@ def draw(inputs: FigureInputs) -> Figure:
         theme.panel_label(axis, letter)
         axis.set_ylabel(label)
     figure.align_ylabels(axes[:, 0])
+    n_lines = max(len(axis.get_xlabel().splitlines()) for axis in axes[4])
+    figure.set_figheight(figure.get_figheight() + n_lines * _LINE)
     classes = (
         theme.line(f"{kind} head", colour, marker=theme.POINT_MARKERS[kind], linewidth=1)
         for kind, colour in theme.CLASS_COLOURS.items()
@@ -99,7 +103,8 @@ def conclusion(effects: pl.DataFrame) -> str:
     The rule, for each model and choice: the costliest head is the one whose ablation raises the ICL score most; if that
     is within 2 of its standard errors of 0, no head costs anything. A head of another class is told apart from it if
     they differ by more than 2 standard errors, those of both added in squares. The conclusion depends on the choice if
-    no class could be the costliest under every choice, in any model.
+    there is a model in which no class could be the costliest under every choice, unless no head of it costs anything
+    under any.
 
     Args:
         effects: a row a head and choice: `choice`, `model`, `layer`, `head`, `class`, `icl_change`, `icl_change_se`.
@@ -108,7 +113,7 @@ def conclusion(effects: pl.DataFrame) -> str:
         A sentence; of other heads than induction heads it names the place.
     """
     n_choices = effects["choice"].n_unique()
-    effects = effects.filter(pl.col("choice").n_unique().over("model") == n_choices)
+    effects = _with_every_choice(effects)
     if effects.is_empty():
         return "no model has every choice yet"
     verdicts = {
@@ -124,8 +129,32 @@ def conclusion(effects: pl.DataFrame) -> str:
     said = "; ".join(f"{', '.join(choices)}: {told}" for choices, told in zip(groups.values(), words, strict=True))
     if len(groups) == 1:
         return said
-    alike = all(frozenset.intersection(*of_model) for of_model in zip(*groups, strict=True))
+    alike = all(len(set(of_model)) == 1 or frozenset.intersection(*of_model) for of_model in zip(*groups, strict=True))
     return f"{'no choice contradicts' if alike else 'depends on the choice'}. {said}"
+
+
+def others_below_zero(effects: pl.DataFrame) -> str:
+    """Count under each choice the heads that are no induction heads and whose ablation raises in-context learning.
+
+    That is, lowers the ICL score; by how much, and how surely, does not count.
+
+    Args:
+        effects: as in `conclusion`.
+
+    Returns:
+        A sentence, of the models that have every choice; empty if they have no such heads.
+    """
+    others = _with_every_choice(effects).filter(pl.col("class") != "induction")
+    if others.is_empty():
+        return ""
+    below = others.group_by("choice", maintain_order=True).agg((pl.col("icl_change") < 0).sum())
+    n_others = others.select("model", "layer", "head").n_unique()
+    return f"below zero: {', '.join(f'{choice} {n}' for choice, n in below.iter_rows())} of {n_others} others"
+
+
+def _with_every_choice(effects: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the models that have every choice that any model has."""
+    return effects.filter(pl.col("choice").n_unique().over("model") == effects["choice"].n_unique())
 
 
 def _verdicts(effects: pl.DataFrame) -> list[Verdict]:
@@ -214,7 +243,7 @@ def _choices_made(inputs: FigureInputs) -> list[str]:
 def _by_choice(
     axis: Axes, inputs: FigureInputs, architecture: Architecture, choices: list[str], characters: int
 ) -> None:
-    """Draw each head's effect under each choice, the classes side by side, and the conclusion below."""
+    """Draw each head's effect under each choice, the classes side by side, and what follows from them below."""
     axis.set_xticks(range(len(choices)), choices, rotation=90)
     axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.6, max(len(choices), 1) - 0.4)
@@ -233,8 +262,9 @@ def _by_choice(
             x = number + _OFFSETS[kind] + _side_by_side(len(of_kind))
             _points(axis, x, of_kind, colour, marker=theme.POINT_MARKERS[kind], label=f"{choice}: {kind}")
     _zero(axis)
-    sentence = textwrap.wrap(conclusion(effects), characters, break_on_hyphens=False)
-    axis.set_xlabel("\n".join(sentence), fontsize=6.5)
+    said = (conclusion(effects), others_below_zero(effects))
+    lines = [line for sentence in said for line in textwrap.wrap(sentence, characters, break_on_hyphens=False)]
+    axis.set_xlabel("\n".join(lines), fontsize=_SMALL)
 
 
 def _together(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:

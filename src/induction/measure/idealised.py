@@ -18,11 +18,8 @@ from induction.models.transformer import Attention, Transformer, causal_mask
 from induction.resampling import Floats, interval, resample_weights
 from induction.study.analysis import Bootstrap, Heads
 from induction.tables.classes import head_classes
-from induction.tables.idealised import IDEALISED
+from induction.tables.idealised import AFTER_ONE, AFTER_TWO, IDEALISED, PREVIOUS_TOKEN
 
-PREVIOUS_TOKEN = "previous token"
-AFTER_ONE = "[A][B]…[A]"
-AFTER_TWO = "[A][B]…[A] and [A][B][C]…[A][B]"
 IDEAL_PATTERNS = {"previous-token": (PREVIOUS_TOKEN,), "induction": (AFTER_ONE, AFTER_TWO)}
 """The ideal patterns of each class of heads."""
 

@@ -11,6 +11,16 @@ from induction.study.study import Model, Study
 
 # Everything that the stage functions of each figure read besides the models it shows.
 _FIGURE_SETTINGS = ("heads", "in_context")
+# What the caption of each figure says how many there were of.
+_FIGURE_COUNTS = {
+    "phase_change": ("evaluation.n_examples",),
+    "smeared_keys": ("evaluation.n_examples",),
+    "ablations": ("evaluation.n_examples", "ablations.n_examples"),
+    "pca": ("evaluation.n_examples",),
+    "tokens": ("evaluation.n_examples",),
+    "idealised": ("idealised.n_examples",),
+    "case_studies": ("prompts.n_prompts",),
+}
 # Fields that figures are told of one by one.
 _TOLD_APART = ("n_layers", "seed", "smeared_keys", "d_mlp")
 
@@ -27,26 +37,6 @@ class Jobs:
     def figures(self) -> list[str]:
         """Names of the study's figures."""
         return list(self._study.config.figures)
-
-    @property
-    def n_examples(self) -> int:
-        """Evaluation examples; captions say so."""
-        return self._study.config.evaluation.n_examples
-
-    @property
-    def n_ablated(self) -> int:
-        """Evaluation examples that heads are ablated on; captions say so."""
-        return self._study.config.ablations.n_examples
-
-    @property
-    def n_idealised(self) -> int:
-        """Evaluation examples that idealised heads are measured on; captions say so."""
-        return self._study.config.idealised.n_examples
-
-    @property
-    def n_prompts(self) -> int:
-        """Prompts of the abstract task; captions say so."""
-        return self._study.config.prompts.n_prompts
 
     @property
     def main_corpus(self) -> str:
@@ -221,6 +211,14 @@ class Jobs:
     def figure_json(self, _wildcards: Any) -> str:
         """Return what figures depend on besides tables."""
         return self._settings(*_FIGURE_SETTINGS)
+
+    def figure_counts(self, wildcards: Any) -> dict[str, int]:
+        """Return the numbers that the caption of the job's figure names, by their places in the configuration."""
+        counts = {}
+        for place in _FIGURE_COUNTS.get(wildcards.figure, ()):
+            part, field = place.split(".")
+            counts[place] = getattr(getattr(self._study.config, part), field)
+        return counts
 
     # --- code ---------------------------------------------------------------------------------------------------
 
