@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from induction.measure.ablated_runs import Ablation, ablated_losses, single_heads
 from induction.models.transformer import LAYER_NORM_EPS, Transformer
-from induction.study.architecture import Architecture
+from measure.drawn_models import architectures, drawn_model
 
 V, T, TOLERANCE = 37, 20, 1e-5
 MODES = ("pattern-preserving", "full")
@@ -18,15 +18,8 @@ NORMS = ("recomputed", "frozen")
 
 
 def random_model(seed, **fields):
-    """A model with every weight drawn, biases and gains too, large enough that patterns are far from even."""
     shape = {"n_layers": 2, "d_model": 24, "n_heads": 3, "d_head": 8, "n_ctx": T, "vocab_size": V}
-    model = Transformer(Architecture(**{**shape, **fields}))
-    model.initialise(seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
-    return model.eval().requires_grad_(False)
+    return drawn_model(seed, **{**shape, **fields})
 
 
 class Slow:
@@ -101,19 +94,13 @@ def assert_equal(model, tokens_BT, positions_BP, ablations):
         torch.testing.assert_close(fast[ablation].double(), expected, atol=TOLERANCE, rtol=TOLERANCE, msg=str(ablation))
 
 
-ARCHITECTURES = st.fixed_dictionaries(
-    {
-        "n_layers": st.integers(1, 3),
-        "n_heads": st.integers(1, 3),
-        "d_mlp": st.sampled_from([0, 0, 16]),
-        "positions": st.sampled_from(["infused", "rotary", "learned"]),
-        "rotary_fraction": st.sampled_from([0.5, 1.0]),
-        "smeared_keys": st.booleans(),
-        "n_local_heads": st.integers(0, 1),
-        "local_window": st.integers(1, 25),
-        "attention_bias": st.booleans(),
-        "mlp_bias": st.booleans(),
-    }
+ARCHITECTURES = architectures(
+    1,
+    25,
+    n_heads=st.integers(1, 3),
+    d_mlp=st.sampled_from([0, 0, 16]),
+    rotary_fraction=st.sampled_from([0.5, 1.0]),
+    mlp_bias=st.booleans(),
 )
 
 

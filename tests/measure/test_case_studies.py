@@ -15,6 +15,7 @@ from induction.tables.case_studies import CASE_STUDIES
 from induction.tables.heads import HEADS
 from measure.blocks import write_block
 from measure.circuit import N_TOKENS, induction_circuit
+from measure.drawn_models import architectures
 from measure.test_parity import T, V, random_model, tokens
 
 THRESHOLDS = Heads(induction_prefix_matching=0.3, induction_copying=0.0, previous_token=0.3)
@@ -52,17 +53,7 @@ def write_heads(path, *rows):
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
-    fields=st.fixed_dictionaries(
-        {
-            "n_layers": st.integers(1, 3),
-            "d_mlp": st.sampled_from([0, 16]),
-            "positions": st.sampled_from(["infused", "rotary", "learned"]),
-            "smeared_keys": st.booleans(),
-            "n_local_heads": st.integers(0, 4),
-            "local_window": st.integers(1, 30),
-            "attention_bias": st.booleans(),
-        }
-    ),
+    fields=architectures(4, 30),
 )
 def test_attributions_and_all_else_sum_to_the_logits(seed, fields):
     """In any architecture; what is not a head's is read off the stream: what remains of it without the heads."""

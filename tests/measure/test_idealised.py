@@ -14,11 +14,11 @@ from induction.measure.losses import example_losses
 from induction.models.transformer import LAYER_NORM_EPS, Transformer
 from induction.resampling import resample_weights
 from induction.study.analysis import Bootstrap, Heads
-from induction.study.architecture import Architecture
 from induction.tables.heads import HEADS
 from induction.tables.idealised import AFTER_ONE, AFTER_TWO, IDEALISED, PREVIOUS_TOKEN
 from measure.blocks import write_block
 from measure.circuit import N_TOKENS, induction_circuit
+from measure.drawn_models import architectures, drawn_model
 
 PATTERNS = (PREVIOUS_TOKEN, AFTER_ONE, AFTER_TWO)
 V, T = 11, 18
@@ -95,15 +95,8 @@ def test_patterns_are_limits_of_a_softmax_that_counts_matching_tokens():
 
 
 def random_model(seed, **fields):
-    """A model with every weight drawn, biases and gains too, large enough that patterns are far from even."""
     shape = {"n_layers": 2, "d_model": 24, "n_heads": 3, "d_head": 8, "n_ctx": T, "vocab_size": V}
-    model = Transformer(Architecture(**{**shape, **fields}))
-    model.initialise(seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
-    return model.eval().requires_grad_(False)
+    return drawn_model(seed, **{**shape, **fields})
 
 
 def slow_losses(model, tokens, forced):
@@ -159,17 +152,7 @@ def texts(seed, n):
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
-    fields=st.fixed_dictionaries(
-        {
-            "n_layers": st.integers(1, 3),
-            "d_mlp": st.sampled_from([0, 16]),
-            "positions": st.sampled_from(["infused", "rotary", "learned"]),
-            "smeared_keys": st.booleans(),
-            "n_local_heads": st.integers(0, 3),
-            "local_window": st.integers(1, 20),
-            "attention_bias": st.booleans(),
-        }
-    ),
+    fields=architectures(3, 20),
     drawn=st.data(),
 )
 def test_losses_equal_a_slow_pass_with_explicit_matrices(seed, fields, drawn):

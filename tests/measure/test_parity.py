@@ -9,29 +9,18 @@ from hypothesis import strategies as st
 from induction.measure.ablated_runs import ablated_losses, single_heads
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
-from induction.models.transformer import Transformer
-from induction.study.architecture import Architecture
+from measure.drawn_models import architectures, drawn_model
 
 V, T = 50, 24
 TOLERANCE = 1e-5
 POSITIONS = {"infused": "shortformer", "rotary": "rotary", "learned": "standard"}
 
 
-def architecture(**fields):
-    return Architecture(
-        **{"n_layers": 2, "d_model": 32, "n_heads": 4, "d_head": 8, "n_ctx": T, "vocab_size": V, **fields}
-    )
+SHAPE = {"n_layers": 2, "d_model": 32, "n_heads": 4, "d_head": 8, "n_ctx": T, "vocab_size": V}
 
 
 def random_model(seed, **fields):
-    """A model with every weight drawn, biases and gains too, large enough that patterns are far from even."""
-    model = Transformer(architecture(**fields))
-    model.initialise(seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
-    return model.eval().requires_grad_(False)
+    return drawn_model(seed, **{**SHAPE, **fields})
 
 
 def tokens(seed=0, n=3):
@@ -153,17 +142,7 @@ def test_only_local_heads_are_local():
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
-    fields=st.fixed_dictionaries(
-        {
-            "n_layers": st.integers(1, 3),
-            "d_mlp": st.sampled_from([0, 16]),
-            "positions": st.sampled_from(["infused", "rotary", "learned"]),
-            "smeared_keys": st.booleans(),
-            "n_local_heads": st.integers(0, 4),
-            "local_window": st.integers(1, 30),
-            "attention_bias": st.booleans(),
-        }
-    ),
+    fields=architectures(4, 30),
 )
 def test_the_chunked_kernel_and_forced_patterns_equal_the_written_out_pattern(seed, fields):
     """Any architecture: the model's own forward is that of its patterns, each forced; the future changes nothing."""

@@ -71,7 +71,7 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
     }
     for name, score_BLH in by_sequence.items():
         columns[name] = score_BLH.mean(0).flatten().cpu().numpy()
-        columns[f"{name}_se"] = _standard_error(score_BLH).flatten().cpu().numpy()
+        columns[f"{name}_se"] = error_of_mean(score_BLH).flatten().cpu().numpy()
     columns["ov_copying"] = circuits.ov_copying(model).flatten().cpu().numpy()
     columns["qk_trace"] = circuits.qk_trace(model, previous_BLH.mean(0)).flatten().cpu().numpy()
     for name, composition_LH in circuits.greatest_composition(model).items():
@@ -207,7 +207,7 @@ def _share(part: Tensor, rest: Tensor, chance: float) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), chance)
 
 
-def _standard_error(score_BLH: Tensor) -> Tensor:
-    """Return the standard error over sequences, [L, H]; 0 for a single one."""
-    n_sequences = len(score_BLH)
-    return torch.zeros_like(score_BLH[0]) if n_sequences == 1 else score_BLH.std(0) / n_sequences**0.5
+def error_of_mean(score_BX: Tensor) -> Tensor:
+    """Return the standard error of the mean over sequences, [X]; 0 for a single one."""
+    n_sequences = len(score_BX)
+    return torch.zeros_like(score_BX[0]) if n_sequences == 1 else score_BX.std(0) / n_sequences**0.5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from induction.errors import InductionError
-from induction.measure.heads import patterns_and_mixes
+from induction.measure.heads import error_of_mean, patterns_and_mixes
 from induction.measure.last_snapshot import open_last
 from induction.models.transformer import Transformer
 from induction.tables.pattern_tasks import PATTERN_TASKS
@@ -95,7 +95,7 @@ def score_tasks(model: Transformer, prompts: LinePrompts) -> dict[str, NDArray[n
         score_BN = torch.cat([torch.cat([getattr(part, f"{name}_BH") for part in layer]) for layer in parts], dim=1)
         columns[name] = score_BN.mean(0).cpu().numpy()
         if name != "chance":
-            columns[f"{name}_se"] = _standard_error(score_BN).cpu().numpy()
+            columns[f"{name}_se"] = error_of_mean(score_BN).cpu().numpy()
     return columns
 
 
@@ -152,9 +152,3 @@ def _share(part_BHL: Tensor, whole_BHL: Tensor, even_BHL: Tensor, asked_BHL: Ten
     whole_BH = whole_BHL.sum(-1)
     even_BH = (even_BHL * asked_BHL).sum(-1) / asked_BHL.sum(-1)
     return torch.where(whole_BH > 0, part_BHL.sum(-1) / whole_BH.clamp_min(torch.finfo(whole_BH.dtype).tiny), even_BH)
-
-
-def _standard_error(score_BN: Tensor) -> Tensor:
-    """Return the standard error of the mean over prompts, [N]; of a single prompt, 0."""
-    n_prompts = len(score_BN)
-    return score_BN.std(0) / n_prompts**0.5 if n_prompts > 1 else torch.zeros_like(score_BN[0])
