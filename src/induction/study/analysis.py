@@ -55,6 +55,57 @@ class Phases(Strict):
     )
 
 
+class WindowRules(Strict):
+    """Other values of the rules in `phases`, one at a time, for which windows are found again."""
+
+    smoothing_snapshots: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0, 3.0), description="See phases.")
+    rate_fraction: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.3, 0.45, 0.6, 0.75, 0.9), description="See phases."
+    )
+    min_icl_drop_nats: tuple[PositiveFloat, ...] = Field((0.03, 0.06, 0.12, 0.24), description="See phases.")
+    min_abruptness: tuple[Annotated[float, Field(ge=1)], ...] = Field((1.0, 1.5, 2.0, 3.0), description="See phases.")
+    max_duration: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.5, 5.0), description="See phases.")
+
+
+class Claims(Strict):
+    """Bounds of the rules by which claims are judged, fixed before any is; the rules themselves stand in table `claims`.
+
+    What the paper says in words ("about constant", "most") is a number here. All are ours.
+    """
+
+    min_seeds: Annotated[int, Field(ge=2)] = Field(
+        3, description="Seeds from which an interval over seeds is made; with fewer, intervals are over examples."
+    )
+    early_icl_nats: PositiveFloat = Field(
+        0.15, description="Claim 1: greatest size of the ICL score before the change (paper: under 0.15)."
+    )
+    max_drift: PositiveFloat = Field(
+        0.5, description="Claim 2: greatest drift of the ICL score after the window, as a share of the jump."
+    )
+    most: Fraction = Field(0.75, description="Claims 3 and 16: share that is most of it (paper: over 75%).")
+    half: Fraction = Field(0.5, description="Claims 3, 10, 16, 17, 22, 23, 25: share below which it is not.")
+    window_tokens: tuple[PositiveFloat, PositiveFloat] = Field(
+        (1e9, 5e9), description="Claim 5: training tokens between which the paper's windows lie."
+    )
+    min_turn_degrees: PositiveFloat = Field(
+        30.0, description="Claim 9: least turn of the trajectory at a snapshot that counts as a pivot."
+    )
+    min_slope_change_nats: PositiveFloat = Field(
+        0.05, description="Claim 12: least change of the slope of the loss over ln(index), nats."
+    )
+    min_effect_nats: PositiveFloat = Field(
+        0.05, description="Claims 14, 19, 24: effects on the ICL score smaller than this are none."
+    )
+    min_task_excess: Fraction = Field(
+        0.05, description="Claim 20: least excess of attention on labels of the same kind over other heads'."
+    )
+    min_correlation: Fraction = Field(0.3, description="Claim 21: rank correlations below this are near 0.")
+    min_anticopying: Fraction = Field(0.1, description="Claim 27: copying below minus this is anti-copying.")
+    max_recovery_gap: Fraction = Field(
+        0.15, description="Claim 28: greatest distance of a recovered share from the paper's."
+    )
+
+
 class Heads(Strict):
     """Classes of heads, fixed beforehand, taken at the final snapshot."""
 

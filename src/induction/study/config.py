@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
 
-from induction.study.analysis import Bootstrap, Heads, Phases
+from induction.study.analysis import Bootstrap, Claims, Heads, Phases, WindowRules
 from induction.study.architecture import Architecture, Shape
 from induction.study.corpora import Corpus
 from induction.study.evaluation import (
@@ -137,14 +137,30 @@ class ModelsFile(Strict):
 
 
 FigureName = Literal[
-    "phase_change", "smeared_keys", "ablations", "pca", "tokens", "circuits", "idealised", "case_studies"
+    "phase_change",
+    "heat_maps",
+    "pca",
+    "tokens",
+    "smeared_keys",
+    "ablations",
+    "case_studies",
+    "circuits",
+    "idealised",
+    "model_analysis",
+    "loss_by_index",
+    "order_inversion",
+    "head_scores",
+    "icl_indices",
+    "window_rules",
+    "class_thresholds",
 ]
 
 
 class FigureModels(Strict):
-    """The families that a figure shows."""
+    """The families that a figure shows, and its axis of training tokens."""
 
     families: tuple[str, ...] = Field(min_length=1, description="Names of families of this study.")
+    time: Literal["linear", "log"] = Field("linear", description="Axis of training tokens.")
 
 
 class StudyConfig(Strict):
@@ -163,6 +179,8 @@ class StudyConfig(Strict):
     bootstrap: Bootstrap = Bootstrap()
     phases: Phases = Phases()
     heads: Heads = Heads()
+    window_rules: WindowRules = WindowRules()
+    claims: Claims = Claims()
     figures: dict[FigureName, FigureModels] = Field(description="Figure -> the families it shows.")
 
     @model_validator(mode="after")

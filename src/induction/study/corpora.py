@@ -27,6 +27,10 @@ class Source(Strict):
         description="Glob of text (.txt, .py, .md, …), .jsonl or .parquet files, plain or compressed (.gz, .bz2, .xz).",
     )
     text_field: str = Field("text", description="Column of .jsonl and .parquet files that holds the text.")
+    group_by: tuple[str, ...] = Field(
+        (),
+        description="Fields of .jsonl files: consecutive rows in which these are equal make one document, a line each.",
+    )
     include: tuple[str, ...] = Field(("*.py",), description="Of a package: file names to take (shell patterns).")
     exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
     weight: PositiveFloat | None = Field(

@@ -1,4 +1,4 @@
-"""The table `phases`: where each signal changes."""
+"""The tables `phases` and `onsets`: where each signal changes, and where in each resample."""
 
 from induction.tables.columns import with_interval
 from induction.tables.table import Column, Table
@@ -18,5 +18,22 @@ PHASES = Table(
         Column("change", "float64", "Change of the signal inside the window (nats, or score).", nullable=True),
         Column("support", "float64", "Share of bootstrap resamples that have a window.", 0, 1),
         Column("reason", "string", "Why there is none, or the rule that found it."),
+    ),
+)
+
+ONSETS = Table(
+    name="onsets",
+    row="a resample of a signal in which it has a window",
+    key=("model", "signal", "resample"),
+    columns=(
+        Column("signal", "string", "icl, prefix_matching, previous_token or loss."),
+        Column(
+            "resample", "int64", "Number of the resample, counted from 0; those without a window are left out.", low=0
+        ),
+        Column("start_tokens", "float64", "Training tokens at which the window begins.", low=0),
+        Column("midpoint_tokens", "float64", "Training tokens at which the signal changes fastest.", low=0),
+        Column("end_tokens", "float64", "Training tokens at which the window ends.", low=0),
+        Column("before_tokens", "float64", "Training tokens of the last snapshot at or before the start.", low=0),
+        Column("after_tokens", "float64", "Training tokens of the first snapshot after the start.", low=0),
     ),
 )
