@@ -26,6 +26,7 @@ rule all:
     default_target: True
     input:
         expand("results/figures/{figure}.pdf", figure=study.figures),
+        "results/report.html",
 
 
 rule tables:
@@ -54,6 +55,7 @@ rule tables:
                 "pattern_tasks",
                 "case_studies",
                 "curves",
+                "window_rules",
                 "attributions",
                 "repetitions",
                 "passages",
@@ -61,6 +63,7 @@ rule tables:
             model=study.models,
         ),
         "results/tables/pca.parquet",
+        "results/tables/claims.parquet",
 
 
 include: "workflow/rules/corpus.smk"
@@ -68,3 +71,4 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"

@@ -1,7 +1,7 @@
 """Fill README.md with what the last run measured: `make readme`, after `make demo`.
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its costs, the tables' columns,
-the benchmark of measuring.
+Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its claims and costs, the tables'
+columns, the benchmark of measuring.
 The figures are copied beside this file, smaller. No number there is typed by hand.
 """
 
@@ -9,9 +9,12 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 from PIL import Image
 
+from induction.tables.claims import ALL, CLAIMS, FAILS, HOLDS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +68,25 @@ def bench() -> str:
     return "\n".join(lines)
 
 
+def claims() -> str:
+    """Return the verdict on every claim with this study's figure, as a table; the reasons stand in the report."""
+    lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
+    rows = CLAIMS.read(ROOT / "results/tables/claims.parquet")
+    for whole in rows.filter(subject=ALL).iter_rows(named=True):
+        judged = rows.filter(pl.col("claim") == whole["claim"], pl.col("subject") != ALL)
+        told = [told_of(row) for row in judged.drop_nulls("estimate").iter_rows(named=True)]
+        shown = "<br>".join(told) if told else whole["reason"]
+        verdict = {HOLDS: "**holds**", FAILS: "**fails**"}.get(whole["verdict"], whole["verdict"])
+        lines.append(f"| {whole['claim']} | {whole['statement']} | {verdict} | {shown} |")
+    return "\n".join(lines)
+
+
+def told_of(row: dict[str, Any]) -> str:
+    """Return a subject's figure with its interval."""
+    value, low, high = (f"{row[name]:.3g}" for name in ("estimate", "estimate_low", "estimate_high"))
+    return f"{row['subject']}: {row['quantity']} {value} [{low}, {high}] ({row['verdict']})"
+
+
 def fill(text: str, name: str, content: str) -> str:
     """Return the text with what stands between the marks of `name` replaced."""
     filled, n_filled = re.subn(
@@ -77,7 +99,13 @@ def fill(text: str, name: str, content: str) -> str:
 
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
-    products = {"check": said("check"), "costs": said("costs"), "tables": tables(), "bench": bench()}
+    products = {
+        "check": said("check"),
+        "claims": claims(),
+        "costs": said("costs"),
+        "tables": tables(),
+        "bench": bench(),
+    }
     for name, content in products.items():
         text = fill(text, name, content)
     README.write_text(text, encoding="utf-8")

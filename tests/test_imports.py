@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/induction"
-STAGES = {"corpus", "train", "measure", "analyse", "figures"}
+STAGES = {"corpus", "train", "measure", "analyse", "figures", "report"}
 MAY_IMPORT = {
     "study": set(),
     "tables": {"study"},
     "resampling": {"study"},
     "models": {"study", "tables"},
     **{stage: {"study", "resampling", "tables", "models"} for stage in STAGES},
-    "cli": {"study", "tables", "models", *STAGES},
+    "draft": {"study", "corpus", "analyse", "figures"},
+    "cli": {"study", "tables", "models", "draft", *STAGES},
     "__main__": {"cli"},
 }
 BASE = {"errors", "files"}  # below every room
-NO_TORCH = {"study", "resampling", "tables", "corpus", "analyse", "figures"}
+NO_TORCH = {"study", "resampling", "tables", "corpus", "analyse", "figures", "report", "draft"}
 
 
 def imports():

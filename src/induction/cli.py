@@ -197,7 +197,7 @@ def _curves(args: Arguments) -> None:
     from induction.study.evaluation import InContext
 
     in_context, bootstrap = _part(args, "in_context", InContext), _part(args, "bootstrap", Bootstrap)
-    curves(args.losses, args.heads, args.evaluation, in_context, bootstrap, args.out)
+    curves(args.losses, args.heads, args.evaluation, in_context, bootstrap, args.out, args.replicates)
 
 
 def _phases(args: Arguments) -> None:
@@ -207,7 +207,15 @@ def _phases(args: Arguments) -> None:
 
     in_context, bootstrap = _part(args, "in_context", InContext), _part(args, "bootstrap", Bootstrap)
     rules = _part(args, "phases", Phases)
-    phases(args.losses, args.heads, args.evaluation, in_context, bootstrap, rules, args.out)
+    phases(args.losses, args.heads, args.evaluation, in_context, bootstrap, rules, args.out, args.onsets)
+
+
+def _window_rules(args: Arguments) -> None:
+    from induction.analyse.window_rules import window_rules
+    from induction.study.analysis import Phases, WindowRules
+
+    usual, others = _part(args, "phases", Phases), _part(args, "window_rules", WindowRules)
+    window_rules(args.curves, args.replicates, usual, others, args.out)
 
 
 def _attributions(args: Arguments) -> None:
@@ -238,14 +246,64 @@ def _passages(args: Arguments) -> None:
 
 def _pca(args: Arguments) -> None:
     from induction.analyse.pca import pca
+    from induction.study.analysis import Bootstrap, Phases
 
-    pca(args.losses, args.evaluation, args.out)
+    groups, corpora = (_names(args, name) for name in ("groups", "corpora"))
+    by_corpus = {path.parent.name: path for path in args.evaluation}
+    if lacking := sorted({corpus for corpus in corpora.values() if corpus not in by_corpus}):
+        raise InductionError(f"--evaluation: no evaluation set of corpus {', '.join(lacking)} is given")
+    evaluations = {group: by_corpus[corpus] for group, corpus in corpora.items()}
+    bootstrap, rules = _part(args, "bootstrap", Bootstrap), _part(args, "phases", Phases)
+    pca(args.losses, evaluations, groups, bootstrap, rules, args.out)
+
+
+def _claims(args: Arguments) -> None:
+    from induction.analyse.claims.stage import claims
+
+    models, settings = args.settings.get("models"), args.settings.get("settings")
+    if not isinstance(models, list) or not isinstance(settings, dict):
+        raise InductionError('--settings: {"models": […], "settings": …} is needed')
+    claims(args.tables, models, settings, args.out, args.orders, args.people)
 
 
 def _figure(args: Arguments) -> None:
     from induction.figures.stage import figure
 
-    figure(args.name, args.tables, args.models, args.settings, args.out / args.name)
+    figure(args.name, args.tables, args.models, args.settings, args.out / (args.save_as or args.name))
+
+
+def _report(args: Arguments) -> None:
+    from induction.analyse.costs import costs
+    from induction.report.stage import report
+
+    counts = args.content.get("counts")
+    if not isinstance(counts, dict):
+        raise InductionError("--content: counts: {FIGURE: …} is needed")
+    captions = {path.stem: path for path in args.captions}
+    if lacking := [svg.stem for svg in args.figures if svg.stem not in captions]:
+        raise InductionError(f"--captions: no caption NAME.rst is given of {', '.join(lacking)}")
+    figures = [
+        {
+            "name": svg.stem,
+            "svg": str(svg),
+            "caption": str(captions[svg.stem]),
+            "counts": counts.get(svg.stem, {}),
+            "command": f"snakemake results/figures/{svg.stem}.pdf",
+        }
+        for svg in args.figures
+    ]
+    content = {name: value for name, value in args.content.items() if name != "counts"}
+    paths = {name: [str(path) for path in getattr(args, name)] for name in ("tables", "manifests")}
+    pages = [{"model": svg.stem, "svg": str(svg)} for svg in args.pages]
+    judged = {"claims": str(args.claims), "orders": str(args.orders), "costs": costs(args.logs).to_dicts()}
+    report({**content, **paths, **judged, "figures": figures, "pages": pages}, args.out)
+
+
+def _draft(args: Arguments) -> None:
+    from induction.draft import as_text, draft
+    from induction.study.study import load_study
+
+    print(as_text(draft(load_study(study=args.study), args.results, args.out, args.figures or ()), args.out))
 
 
 def _check(args: Arguments) -> None:
@@ -282,6 +340,13 @@ def _number(args: Arguments, name: str) -> int:
     if not isinstance(number, int) or number < 1:
         raise InductionError(f"--settings: {name}: a number of at least 1 is needed (is: {number!r})")
     return number
+
+
+def _names(args: Arguments, name: str) -> dict[str, str]:
+    names = args.settings.get(name)
+    if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
+        raise InductionError(f"--settings: {name}: a name for each name is needed (is: {names!r})")
+    return names
 
 
 def _steps(args: Arguments, name: str) -> list[int]:
@@ -454,27 +519,40 @@ STAGES = {
     ),
     "curves": Stage(
         "Summarise a model's snapshots: loss and in-context learning with intervals, best head scores.",
-        "In: a model's parts of losses and heads. Out: its part of the table curves.",
+        "In: a model's parts of losses and heads. Out: its parts of the tables curves and replicates.",
         (
             _LOSSES,
             _HEADS,
             _EVALUATION,
             _settings('{"in_context": …, "bootstrap": …}'),
             _out("part of the table curves"),
+            Option("--replicates", "part of the table replicates to write", Path),
         ),
         _curves,
     ),
     "phases": Stage(
         "Find each signal's window of change, or say that there is none.",
-        "In: a model's parts of losses and heads. Out: its part of the table phases.",
+        "In: a model's parts of losses and heads. Out: its parts of the tables phases and onsets.",
         (
             _LOSSES,
             _HEADS,
             _EVALUATION,
             _settings('{"in_context": …, "bootstrap": …, "phases": …}'),
             _out("part of the table phases"),
+            Option("--onsets", "part of the table onsets to write", Path),
         ),
         _phases,
+    ),
+    "window-rules": Stage(
+        "Find the window of in-context learning again under other values of the rules.",
+        "In: a model's parts of curves and replicates. Out: its part of the table window_rules.",
+        (
+            Option("--curves", "the model's part of the table curves", Path),
+            Option("--replicates", "its part of the table replicates", Path),
+            _settings('{"phases": …, "window_rules": …}'),
+            _out("part of the table window_rules"),
+        ),
+        _window_rules,
     ),
     "attributions": Stage(
         "Say how far each head's ablation undoes the change that the window made to the losses.",
@@ -504,21 +582,67 @@ STAGES = {
     ),
     "pca": Stage(
         "Project the losses of all snapshots of all models on their first two shared components.",
-        "In: all models' parts of losses. Out: the table pca.",
-        (_LOSSES, _EVALUATION, _out("results/tables/pca.parquet")),
+        "In: all models' parts of losses, the evaluation set of each corpus. Out: the table pca.",
+        (
+            _LOSSES,
+            Option("--evaluation", "evaluation sets, results/corpora/CORPUS/evaluation.safetensors", Path, many=True),
+            _settings('{"groups": {MODEL: GROUP}, "corpora": {GROUP: CORPUS}, "bootstrap": …, "phases": …}'),
+            _out("results/tables/pca.parquet"),
+        ),
         _pca,
+    ),
+    "claims": Stage(
+        "Judge every claim of the paper by its rule, and tell the order of the signals.",
+        "In: parts of tables of all models. Out: the tables claims and orders, and the claims as text.",
+        (
+            Option("tables", "parts of tables, results/tables/…", Path, many=True),
+            Option("--settings", 'JSON: {"models": […], "settings": …}', _json),
+            _out("results/tables/claims.parquet"),
+            Option("--orders", "results/tables/orders.parquet", Path),
+            Option("--people", "the claims as a table for people, results/claims.md", Path),
+        ),
+        _claims,
     ),
     "figure": Stage(
         "Draw a figure from tables.",
         "In: the parts of the tables that it shows. Out: NAME.pdf, NAME.svg and NAME.png in a folder.",
         (
-            Option("name", "phase_change, smeared_keys, ablations, pca, tokens, circuits, idealised or case_studies"),
+            Option("name", "name of the figure, as in config/config.yaml; model_page: all of one model"),
             Option("tables", "parts of tables, results/tables/…", Path, many=True),
             Option("--models", "JSON: what the figure says of the models it shows"),
             Option("--settings", 'JSON: {"heads": …, "in_context": …}, as in config/config.yaml'),
             _out("folder of the figures"),
+            Option("--save-as", "name of the files; default: that of the figure", required=False),
         ),
         _figure,
+    ),
+    "report": Stage(
+        "Write the report of a study: claims, figures, model pages, provenance, in one file that works offline.",
+        "In: figures, captions, tables, manifests of corpora, the logs. Out: one HTML file.",
+        (
+            Option("--content", "JSON: the study, its models and configuration; see induction.report.content", _json),
+            Option("--figures", "figures to show, NAME.svg, in this order", Path, many=True),
+            Option("--captions", "their captions, NAME.rst", Path, many=True),
+            Option("--pages", "pages of models, MODEL.svg", Path, many=True),
+            Option("--claims", "the table claims", Path),
+            Option("--orders", "the table orders", Path),
+            Option("--tables", "parts of the tables heads, case_studies, phases, pca", Path, many=True),
+            Option("--manifests", "manifests of the corpora", Path, many=True),
+            Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),
+            _out("results/report.html"),
+        ),
+        _report,
+    ),
+    "draft": Stage(
+        "Draw a study that is still running, from the blocks that are measured so far.",
+        "In: the study's results as they are. Out: tables, figures and claims in a folder of their own.",
+        (
+            Option("--study", "name of the study; default: what config/config.yaml says", required=False),
+            Option("--figures", "figures to draw; default: all of the study", many=True, required=False),
+            Option("--results", "folder of the results", Path, default=Path("results"), required=False),
+            Option("--out", "folder of the draft", Path, default=Path("results/draft"), required=False),
+        ),
+        _draft,
     ),
     "check": Stage(
         "Hold the results of the demo against what they must show; exit with 1 where one falls short.",

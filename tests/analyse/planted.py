@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 from scipy.optimize import brentq
 
 from induction.study.analysis import Phases
+from induction.study.evaluation import InContext
 from induction.tables.ablations import ABLATIONS
 from induction.tables.heads import HEADS
 from induction.tables.losses import LOSSES
@@ -56,6 +58,27 @@ def losses(tokens, mean: Callable, icl: Callable, n_examples: int, n_indices: in
     for now in tokens:
         noise = 1 + 0.25 * random.standard_normal((n_examples, n_indices), dtype=np.float32)
         yield difficulty * noise.clip(0) * (mean(now) + icl(now) * slope).astype(np.float32)
+
+
+TWELVE = InContext(early=4, late=10, early_window=(2, 4), late_window=(9, 12))
+"""Indices for contexts of twelve tokens."""
+
+
+def write_jump(folder: Path, size: float, n_examples: int = 256) -> dict[str, Any]:
+    """Write a model whose late tokens fall by `size` from 4M to 6M training tokens, in contexts of twelve tokens.
+
+    Its first head's prefix matching rises by twice that there; no previous-token score ever does.
+    """
+    random = np.random.default_rng(0)
+    falls = sigmoid_fall(TOKENS, 4 * MILLION, 6 * MILLION, size)
+    late = np.arange(1, 13) >= TWELVE.late_window[0]
+    noise = random.standard_normal((n_examples, 12)) + 0.3 * random.standard_normal((len(STEPS), n_examples, 12))
+    scores = {"prefix_matching": np.stack([-2 * falls, 0 * falls], axis=1)}
+    return {
+        "losses": write_losses(folder, STEPS, (8 + noise + falls[:, None, None] * late).astype(np.float32)),
+        "heads": [write_heads(folder / "heads.parquet", STEPS, scores)],
+        "evaluation": write_evaluation(folder / "evaluation.safetensors", np.arange(n_examples) % 12 + 1),
+    }
 
 
 def write_losses(folder: Path, steps: Sequence[int], losses_SEI, blocks: int = 4) -> list[Path]:

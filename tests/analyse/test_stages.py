@@ -28,8 +28,9 @@ from induction.errors import InductionError
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES
-from induction.tables.phases import PHASES
+from induction.tables.phases import ONSETS, PHASES
 from induction.tables.provenance import provenance_of
+from induction.tables.replicates import REPLICATES
 
 SMALL = InContext(early=2, late=6, early_window=(2, 3), late_window=(5, 6))
 BOOTSTRAP = Bootstrap(n_resamples=50)
@@ -72,8 +73,8 @@ def demo(tmp_path_factory):
 
 @pytest.fixture
 def small(tmp_path):
-    """Four snapshots of six examples of eight tokens, drawn at random."""
-    values = np.random.default_rng(0).uniform(1, 5, size=(4, 6, 8)).astype(np.float32)
+    """Four snapshots of six examples of twelve tokens, drawn at random."""
+    values = np.random.default_rng(0).uniform(1, 5, size=(4, 6, 12)).astype(np.float32)
     folder = tmp_path / "model=tiny"
     return {
         "values": values,
@@ -86,7 +87,14 @@ def small(tmp_path):
 
 def test_each_signal_of_a_planted_model_has_the_window_that_was_planted(demo, tmp_path):
     out = tmp_path / "model=attn-2l-s0" / "phases.parquet"
-    phases(**demo, in_context=InContext(), bootstrap=BOOTSTRAP, phases=Phases(), out=out)
+    phases(
+        **demo,
+        in_context=InContext(),
+        bootstrap=BOOTSTRAP,
+        phases=Phases(),
+        out=out,
+        onsets_out=out.with_name("onsets"),
+    )
     rows = {row["signal"]: row for row in PHASES.read(out).iter_rows(named=True)}
     assert all(row["found"] and row["support"] > 0.9 for row in rows.values()), rows
     for signal, midpoint in {"icl": 5.0, "prefix_matching": 4.6, "previous_token": 3.5, "loss": 5.0}.items():
@@ -98,7 +106,7 @@ def test_each_signal_of_a_planted_model_has_the_window_that_was_planted(demo, tm
 
 def test_curves_follow_what_was_planted(demo, tmp_path):
     out = tmp_path / "model=attn-2l-s0" / "curves.parquet"
-    curves(**demo, in_context=InContext(), bootstrap=BOOTSTRAP, out=out)
+    curves(**demo, in_context=InContext(), bootstrap=BOOTSTRAP, out=out, replicates_out=out.with_name("r"))
     table = CURVES.read(out)
     assert table["step"].to_list() == STEPS.tolist()
     icl, low, high = (table[f"icl_windowed{end}"].to_numpy() for end in ("", "_low", "_high"))
@@ -134,19 +142,20 @@ def test_order_and_cut_of_the_parts_change_nothing(small, tmp_path, blocks):
     cut = write_losses(tmp_path / "cut" / "model=tiny", range(4), small["values"], blocks)
     tables = []
     for number, parts in enumerate((small["losses"], cut[::-1])):
-        out = tmp_path / "model=tiny" / f"{number}.parquet"
-        curves(parts, small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out)
-        tables.append(CURVES.read(out))
-    assert tables[0].equals(tables[1])
+        out, resampled = (tmp_path / "model=tiny" / f"{name}-{number}.parquet" for name in ("curves", "replicates"))
+        curves(parts, small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out, resampled)
+        tables.append((CURVES.read(out), REPLICATES.read(resampled)))
+    assert all(one.equals(other) for one, other in zip(*tables, strict=True))
 
 
 def test_a_model_of_few_snapshots_has_no_window_and_says_so(small, tmp_path):
     folder = tmp_path / "model=short"
     parts = write_losses(folder, range(3), small["values"][:3], blocks=1)
     heads = [write_heads(folder / "heads.parquet", range(3), {"prefix_matching": np.full((3, 2), 0.1)})]
-    out = folder / "phases.parquet"
-    phases(parts, heads, small["evaluation"], SMALL, BOOTSTRAP, Phases(), out)
+    out, onsets = folder / "phases.parquet", folder / "onsets.parquet"
+    phases(parts, heads, small["evaluation"], SMALL, BOOTSTRAP, Phases(), out, onsets)
     table = PHASES.read(out)
+    assert ONSETS.read(onsets).equals(ONSETS.empty().with_columns(model=pl.lit("short")))
     assert table["found"].to_list() == [False] * 4
     assert set(table["reason"]) == {"3 snapshots; at least 4 are needed"}
 
@@ -157,6 +166,7 @@ def without(path, column):
 
 
 def test_what_is_missing_is_told(small):
+    out = small["folder"] / "x"
     read = {"parts": small["losses"], "random_index_E": read_random_index(small["evaluation"])}
     with pytest.raises(InductionError, match=r"does not exist\. Make it: snakemake"):
         random_index_losses([small["folder"] / "block-9.parquet"], read["random_index_E"])
@@ -169,17 +179,17 @@ def test_what_is_missing_is_told(small):
     with pytest.raises(InductionError, match="step 0 has 12 rows of 6 examples"):
         random_index_losses([small["losses"][0]] * 2, read["random_index_E"])
     with pytest.raises(InductionError, match=r"differ in the steps \[2, 3\]"):
-        curves(small["losses"][:1], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, small["folder"] / "x")
-    with pytest.raises(InductionError, match="tokens 9 to 9 are asked of losses of 8 tokens"):
-        random_index_losses(small["losses"], np.full(6, 9))
-    with pytest.raises(InductionError, match="token 510 is asked of losses of 8 tokens"):
+        curves(small["losses"][:1], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out, out)
+    with pytest.raises(InductionError, match="tokens 13 to 13 are asked of losses of 12 tokens"):
+        random_index_losses(small["losses"], np.full(6, 13))
+    with pytest.raises(InductionError, match="token 510 is asked of losses of 12 tokens"):
         signals(**read, in_context=InContext())
     without(small["losses"][0], "loss")
     with pytest.raises(InductionError, match="lacks loss of table losses"):
         random_index_losses(**read)
     without(small["heads"][0], "copying")
     with pytest.raises(InductionError, match="lacks copying of table heads"):
-        curves(small["losses"][1:], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, small["folder"] / "x")
+        curves(small["losses"][1:], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out, out)
 
 
 def test_a_damaged_evaluation_set_is_told(small, tmp_path):
@@ -194,8 +204,8 @@ def test_a_damaged_evaluation_set_is_told(small, tmp_path):
 
 def test_curves_are_readable_by_polars_as_one_table(small, tmp_path):
     for model in ("a", "b"):
-        out = tmp_path / "curves" / f"model={model}" / "curves.parquet"
-        curves(small["losses"], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out)
+        out, resampled = (tmp_path / table / f"model={model}" / "part.parquet" for table in ("curves", "replicates"))
+        curves(small["losses"], small["heads"], small["evaluation"], SMALL, BOOTSTRAP, out, resampled)
     frame = pl.read_parquet(tmp_path / "curves", hive_partitioning=True)
     assert frame.group_by("model").len().sort("model").rows() == [("a", 4), ("b", 4)]
 
@@ -217,23 +227,29 @@ def stamp(path, **provenance):
 
 @pytest.fixture
 def stages(small, tmp_path):
-    """The four stages on parts of two recipes, each a function of the file to write; and all the parts."""
+    """The stages on parts of two recipes, each a function of the file to write; and all the parts."""
     folder, losses, heads, evaluation = (small[name] for name in ("folder", "losses", "heads", "evaluation"))
     ablated = [write_ablations(folder / "ablations.parquet", 2, np.array([2, 1]), np.ones((2, 2)))]
-    without_window = folder / "phases.parquet"
-    phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), without_window)
+    without_window, made = folder / "phases.parquet", folder / "made"
+    phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), without_window, made / "onsets")
     parts = [*losses, *heads, *ablated, without_window]
     for number, part in enumerate(parts):
         stamp(part, recipe=f"r{number % 2}", corpus="c", evaluation="e")
+    measured, resampling = (losses, heads, evaluation, SMALL, BOOTSTRAP), (BOOTSTRAP, Phases())
     return parts, {
-        "curves": lambda out: curves(losses, heads, evaluation, SMALL, BOOTSTRAP, out),
-        "phases": lambda out: phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), out),
+        "curves": lambda out: curves(*measured, out, made / "replicates"),
+        "replicates": lambda out: curves(*measured, made / "curves", out),
+        "phases": lambda out: phases(*measured, Phases(), out, made / "onsets"),
+        "onsets": lambda out: phases(*measured, Phases(), made / "phases", out),
         "attributions": lambda out: attributions(ablated, losses, without_window, evaluation, BOOTSTRAP, out),
-        "pca": lambda out: pca(losses, evaluation, out),
+        "pca": lambda out: pca(losses, {"all": evaluation}, {"tiny": "all"}, *resampling, out),
     }
 
 
-@pytest.mark.parametrize("stage", ["curves", "phases", "attributions", "pca"])
+STAGES = ["curves", "replicates", "phases", "onsets", "attributions", "pca"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_footer_says_what_a_table_was_made_of(stages, tmp_path, stage):
     _, run = stages
     out = tmp_path / "out" / "model=tiny" / "part.parquet"
@@ -242,7 +258,7 @@ def test_the_footer_says_what_a_table_was_made_of(stages, tmp_path, stage):
     assert footer(out) == {"recipe": recipes, "corpus": "c", "evaluation": "e"}
 
 
-@pytest.mark.parametrize("stage", ["curves", "phases", "attributions", "pca"])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("name", ["corpus", "evaluation"])
 def test_parts_of_two_corpora_or_evaluation_sets_are_refused(stages, tmp_path, stage, name):
     parts, run = stages

@@ -16,7 +16,7 @@ from planted import (
     sigmoid_fall,
 )
 
-from induction.analyse.phases import Signal, window_row
+from induction.analyse.phases import Signal, search, window_row
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window, smoothed_rate
 from induction.resampling import resample_weights
 from induction.study.analysis import Bootstrap, Phases
@@ -39,13 +39,13 @@ def icl_row(curve, steps=STEPS, seed=0):
         WEIGHTS @ values.T,
         lambda c: falling_window(tokens, c, RULE.min_icl_drop_nats, RULE),
     )
-    return window_row(signal, steps, tokens, 0.95, RULE.min_support)
+    return window_row(search(signal), steps, tokens, 0.95, RULE.min_support)
 
 
 def loss_row(curve, seed=0):
     values = example_losses(curve(TOKENS), 1024, N_INDICES, seed)
     signal = Signal("loss", values.mean(axis=1), WEIGHTS @ values.T, lambda c: bump_window(TOKENS, c, RULE))
-    return window_row(signal, STEPS, TOKENS, 0.95, RULE.min_support)
+    return window_row(search(signal), STEPS, TOKENS, 0.95, RULE.min_support)
 
 
 def two_layers(tokens):
@@ -86,7 +86,7 @@ def test_an_interval_is_never_narrower_than_the_snapshots_allow():
     tokens = STEPS * float(TOKENS_A_STEP)
     curve = two_layers(tokens)
     signal = Signal("icl", curve, np.tile(curve, (20, 1)), lambda c: falling_window(tokens, c, 0.12, RULE))
-    row = window_row(signal, STEPS, tokens, 0.95, RULE.min_support)
+    row = window_row(search(signal), STEPS, tokens, 0.95, RULE.min_support)
     for place in ("start", "midpoint", "end"):
         low, high = row[f"{place}_tokens_low"], row[f"{place}_tokens_high"]
         assert {low, high} <= set(tokens.tolist())
@@ -222,6 +222,6 @@ def test_a_window_without_support_is_none():
     curve = two_layers(TOKENS)
     resampled = np.vstack([np.tile(curve, (4, 1)), np.zeros((6, len(curve)))])
     signal = Signal("icl", curve, resampled, lambda c: falling_window(TOKENS, c, 0.12, RULE))
-    row = window_row(signal, STEPS, TOKENS, 0.95, RULE.min_support)
+    row = window_row(search(signal), STEPS, TOKENS, 0.95, RULE.min_support)
     assert (row["found"], row["support"]) == (False, 0.4)
     assert "only 40% of the resamples" in row["reason"]

@@ -96,6 +96,20 @@ def test_another_text_field(tmp_path):
     assert texts_of(files=f"{tmp_path}/*", text_field="body") == ["x", "y"]
 
 
+def test_consecutive_rows_with_equal_fields_make_one_document(tmp_path):
+    rows = [("a", 1, "one"), ("a", 1, "two"), ("a", 2, "three"), ("b", 2, "four"), ("a", 1, "five")]
+    lines = [json.dumps({"book": book, "chapter": chapter, "text": text}) for book, chapter, text in rows]
+    (tmp_path / "verses.jsonl").write_text("\n".join(lines))
+    source = Source(files=f"{tmp_path}/*.jsonl", group_by=("book", "chapter"))
+    found = list(documents(source))
+    assert [document.text for document in found] == ["one\ntwo", "three", "four", "five"]
+    assert [document.origin.rpartition(":")[2] for document in found] == ["1", "3", "4", "5"]
+    with pytest.raises(
+        InductionError, match=r"verses\.jsonl:1: no field bok\. .*Set the source's group_by\..*mean book"
+    ):
+        texts_of(files=f"{tmp_path}/*.jsonl", group_by=("bok",))
+
+
 def test_globs_descend_and_exclude(tmp_path):
     for name in ("b/2.txt", "a/1.txt", "a/skip.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

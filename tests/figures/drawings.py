@@ -12,8 +12,8 @@ from induction.figures.stage import FIGURES
 
 
 def inputs_of(name: str, paths, models=DEMO) -> FigureInputs:
-    needs = importlib.import_module(FIGURES[name]).NEEDS
-    return read_inputs(name, needs, paths, models_json(models), SETTINGS_JSON)
+    module = importlib.import_module(FIGURES[name])
+    return read_inputs(name, module.NEEDS, paths, models_json(models), SETTINGS_JSON, getattr(module, "ARRAYS", ()))
 
 
 def drawn(name: str, paths, models=DEMO):

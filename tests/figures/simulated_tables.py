@@ -19,6 +19,7 @@ from induction.tables.pattern_tasks import PATTERN_TASKS
 from induction.tables.pca import PCA
 from induction.tables.phases import PHASES
 from induction.tables.repetitions import PASSAGES, REPETITIONS
+from induction.tables.window_rules import WINDOW_RULES
 
 STEPS = np.array(sorted({*range(0, 3961, 120), *range(1320, 2881, 60)}))
 TOKENS_A_STEP = 2048
@@ -97,6 +98,7 @@ def write_tables(folder: Path, models=DEMO, steps=STEPS) -> list[Path]:
             (IDEALISED, _idealised(model, steps, rng)),
             (PATTERN_TASKS, _pattern_tasks(model, steps, rng)),
             (CASE_STUDIES, _case_studies(model, steps, rng)),
+            (WINDOW_RULES, _window_rules(model, steps)),
         ):
             name = "block-0" if table in (HEADS, ABLATIONS, SET_ABLATIONS) else "part"
             path = tables / table.name / f"model={model.name}" / f"{name}.parquet"
@@ -122,7 +124,7 @@ def _curves(model: Planted, steps, rise, rng):
     early = 1 - np.exp(-tokens / 2e6)
     icl = -0.15 * early - 0.25 * rise
     loss = 2.35 + 4.3 * np.exp(-tokens / 1.2e5) + 1.2 * np.exp(-tokens / 1.5e6) - 0.22 * rise - 0.03 * model.n_layers
-    columns = {"step": steps, "tokens": tokens, "loss_by_index": np.tile(np.float32(3), (len(steps), 512))}
+    columns = {"step": steps, "tokens": tokens, "loss_by_index": _by_index(loss, early, rise, rng)}
     for name, values, noise, half in (
         ("loss", loss, 0.004, 0.03),
         ("mean_loss", loss, 0.002, 0.01),
@@ -136,6 +138,16 @@ def _curves(model: Planted, steps, rise, rng):
         "best_previous_token": 0.05 + 0.9 * rise,
         "best_induction_copying": 0.9 * rise,
     }
+
+
+INDICES = np.arange(1, 513)
+
+
+def _by_index(loss, early, rise, rng):
+    """Falls with the index: by 1.5 nats early in the context, and from token 25 on by what is learned from context."""
+    late = np.clip(np.log(INDICES / 25) / np.log(20), 0, None)
+    expected = loss[:, None] + 1.5 / INDICES - np.outer(0.15 * early + 0.25 * rise, late)
+    return np.float32(expected + rng.normal(0, 0.02, expected.shape))
 
 
 def _each_head(model: Planted, steps):
@@ -187,6 +199,32 @@ def _phases(model: Planted):
         "end_step": [steps and steps[1]],
         "change": [window and -0.25],
     }
+
+
+OTHER_RULES = {
+    "smoothing_snapshots": (0.5, 1.0, 2.0, 3.0),
+    "rate_fraction": (0.3, 0.45, 0.6, 0.75, 0.9),
+    "min_icl_drop_nats": (0.03, 0.06, 0.12, 0.24),
+}
+USUAL_RULES = {"smoothing_snapshots": 1.0, "rate_fraction": 0.6, "min_icl_drop_nats": 0.12}
+
+
+def _window_rules(model: Planted, steps):
+    """A greater share of the rate makes the window shorter; under the greatest least fall there is none."""
+    if not len(steps):
+        return {}
+    rows = []
+    for rule, values in OTHER_RULES.items():
+        for value in values:
+            found = model.window is not None and (rule, value) != ("min_icl_drop_nats", 0.24)
+            start, end = model.window if found else (None, None)
+            longer = (0.6 - value) * (end - start) / 2 if found and rule == "rate_fraction" else 0
+            rows.append(
+                {"rule": rule, "value": value, "usual": value == USUAL_RULES[rule], "found": found}
+                | {"support": 0.9 if found else 0.1, "midpoint_tokens": (start + end) / 2 if found else None}
+                | {"start_tokens": start - longer if found else None, "end_tokens": end + longer if found else None}
+            )
+    return _columns(rows)
 
 
 def _ablated(steps):
@@ -443,12 +481,16 @@ def _attributions(model: Planted, steps, rise, rng):
 def _pca(model: Planted, steps, rise, rng):
     tokens = steps * TOKENS_A_STEP
     n_rows = len(steps)
+    ends = [at in {0, n_rows - 1} for at in range(n_rows)]
+    turns = {"turn": 20.0, "turn_low": 10.0, "turn_high": 30.0}
     return {
+        "group": np.full(n_rows, "books" if model.family == "books" else "packages"),
         "model": np.full(n_rows, model.name),
         "step": steps,
         "tokens": tokens,
         "pc1": 20 * np.exp(-tokens / 1.2e6) - 8 * rise - model.n_layers + rng.normal(0, 0.1, n_rows),
         "pc2": 5 * (1 - np.exp(-tokens / 1e6)) - 9 * rise + model.n_layers + rng.normal(0, 0.1, n_rows),
+        **{name: [None if end else size for end in ends] for name, size in turns.items()},
         "pc1_explained": np.full(n_rows, 0.71),
         "pc2_explained": np.full(n_rows, 0.16),
     }

@@ -1,5 +1,6 @@
 """Models, steps, blocks and recipes; what changes a recipe and what does not."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,45 @@ def test_figures_are_told_what_else_a_family_sweeps(tmp_path):
     assert [model["swept"] for model in told] == ["d_model 64", "d_model 64", "d_model 128", "d_model 128"]
     told = yaml.safe_load(Jobs(load_study(ROOT)).figure_models_json(SimpleNamespace(figure="phase_change")))
     assert {model["swept"] for model in told} == {""}
+
+
+def test_a_study_can_sweep_a_family_anew_and_shares_the_models_that_both_have():
+    demo, full = load_study(ROOT, "demo"), load_study(ROOT, "demo-full")
+    assert set(demo.models) < set(full.models)
+    for name, shared in demo.models.items():
+        assert [shared.recipe(block) for block in range(len(shared.blocks))] == [
+            full.models[name].recipe(block) for block in range(len(shared.blocks))
+        ]
+    assert {model.fields.seed for model in full.models.values() if model.family == "mlp"} == {1, 2, 3}
+    assert {model.fields.n_layers for model in full.models.values() if model.family == "mlp"} == {2}
+
+
+def test_models_of_another_corpus_or_group_share_no_components(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = tmp_path / "config/models.yaml"
+    models = yaml.safe_load(path.read_text())
+    models["families"]["mlp"]["group"] = "with MLPs"
+    path.write_text(yaml.safe_dump(models))
+    told = json.loads(Jobs(load_study(tmp_path)).pca_json(None))
+    assert told["groups"]["attn-2l-s1"] == told["groups"]["warmup-600-2l-s1"] == "packages"
+    assert told["groups"]["mlp-2l-s1"] == "packages, with MLPs"
+    assert told["corpora"] == {"packages": "packages", "packages, with MLPs": "packages", "books": "books"}
+
+
+def test_a_figure_is_told_its_axis_of_time_and_a_page_that_of_all_models(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = tmp_path / "config/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["studies"]["demo"]["figures"]["model_analysis"]["time"] = "log"
+    path.write_text(yaml.safe_dump(config))
+    jobs = Jobs(load_study(tmp_path))
+    assert json.loads(jobs.page_json(None))["time"] == "log"
+    assert json.loads(jobs.figure_json(SimpleNamespace(figure="phase_change")))["time"] == "linear"
+
+
+def test_a_model_has_as_many_parameters_as_the_paper_counts():
+    assert model(n_layers=4, d_model=512, n_heads=8, d_mlp=2048).n_parameters == 12 * 4 * 512**2
+    assert model(n_layers=1, d_model=64, n_heads=2, d_head=8).n_parameters == 4 * 64 * 16
 
 
 def test_snapshot_steps():
@@ -150,3 +190,16 @@ def test_a_digest_sees_code_and_not_its_words(edited):
     assert edited(PCA, "induction.figures.ablations", code) == before[PCA]
     with pytest.raises(ModuleNotFoundError):
         digests.code_digest("induction.measure.hedas")
+
+
+def test_a_digest_sees_the_templates_of_a_package(monkeypatch):
+    report, template = "induction.report.stage", "report.html.j2"
+    digests.code_digest.cache_clear()
+    before, pca = digests.code_digest(report), digests.code_digest(PCA)
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b" " * (path.name == template))
+    digests.code_digest.cache_clear()
+    after = digests.code_digest(report), digests.code_digest(PCA)
+    digests.code_digest.cache_clear()
+    assert after[0] != before
+    assert after[1] == pca

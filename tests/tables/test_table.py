@@ -102,11 +102,15 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
 
 def test_a_table_that_is_not_partitioned_keeps_its_model_column(tmp_path):
     columns = {
+        "group": "all",
         "model": ["a"],
         "step": 0,
         "tokens": 0,
         "pc1": 1.0,
         "pc2": 2.0,
+        "turn": None,
+        "turn_low": None,
+        "turn_high": None,
         "pc1_explained": 0.5,
         "pc2_explained": 0.1,
     }

@@ -14,7 +14,8 @@ rule curves:
             "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
         ),
     output:
-        "results/tables/curves/model={model}/part.parquet",
+        curves="results/tables/curves/model={model}/part.parquet",
+        replicates="results/tables/replicates/model={model}/part.parquet",
     log:
         "results/logs/curves/{model}.log",
     benchmark:
@@ -26,7 +27,7 @@ rule curves:
         code=study.code_digest("induction.analyse.curves"),
     shell:
         "induction curves --losses {input.losses:q} --heads {input.heads:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --out {output.curves:q} --replicates {output.replicates:q} 2> {log:q}"
 
 
 rule phases:
@@ -45,7 +46,8 @@ rule phases:
             "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpus
         ),
     output:
-        "results/tables/phases/model={model}/part.parquet",
+        phases="results/tables/phases/model={model}/part.parquet",
+        onsets="results/tables/onsets/model={model}/part.parquet",
     log:
         "results/logs/phases/{model}.log",
     benchmark:
@@ -57,6 +59,26 @@ rule phases:
         code=study.code_digest("induction.analyse.phases"),
     shell:
         "induction phases --losses {input.losses:q} --heads {input.heads:q} --evaluation {input.evaluation:q}"
+        " --settings {params.settings:q} --out {output.phases:q} --onsets {output.onsets:q} 2> {log:q}"
+
+
+rule window_rules:
+    input:
+        curves="results/tables/curves/model={model}/part.parquet",
+        replicates="results/tables/replicates/model={model}/part.parquet",
+    output:
+        "results/tables/window_rules/model={model}/part.parquet",
+    log:
+        "results/logs/window_rules/{model}.log",
+    benchmark:
+        "results/logs/window_rules/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.window_rules_json,
+        code=study.code_digest("induction.analyse.window_rules"),
+    shell:
+        "induction window-rules --curves {input.curves:q} --replicates {input.replicates:q}"
         " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
@@ -153,10 +175,10 @@ rule pca:
         losses=expand(
             "results/tables/losses/model={model}/block-{block}.parquet",
             zip,
-            **study.pca_parts,
+            **study.parts,
         ),
         evaluation=expand(
-            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.main_corpus
+            "results/corpora/{corpus}/evaluation.safetensors", corpus=study.corpora
         ),
     output:
         "results/tables/pca.parquet",
@@ -167,6 +189,48 @@ rule pca:
     conda:
         "../../envs/cpu.yaml"
     params:
+        settings=study.pca_json,
         code=study.code_digest("induction.analyse.pca"),
     shell:
-        "induction pca --losses {input.losses:q} --evaluation {input.evaluation:q} --out {output:q} 2> {log:q}"
+        "induction pca --losses {input.losses:q} --evaluation {input.evaluation:q} --settings {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+rule claims:
+    input:
+        expand(
+            "results/tables/{table}/model={model}/part.parquet",
+            table=[
+                "curves",
+                "replicates",
+                "phases",
+                "onsets",
+                "attributions",
+                "idealised",
+                "pattern_tasks",
+                "repetitions",
+            ],
+            model=study.models,
+        ),
+        expand(
+            "results/tables/{table}/model={part[0]}/block-{part[1]}.parquet",
+            table=["heads", "ablations"],
+            part=study.last_parts,
+        ),
+        "results/tables/pca.parquet",
+    output:
+        claims="results/tables/claims.parquet",
+        orders="results/tables/orders.parquet",
+        people="results/claims.md",
+    log:
+        "results/logs/claims.log",
+    benchmark:
+        "results/logs/claims.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        settings=study.claims_json,
+        code=study.code_digest("induction.analyse.claims.stage"),
+    shell:
+        "induction claims {input:q} --settings {params.settings:q} --out {output.claims:q} --orders {output.orders:q}"
+        " --people {output.people:q} 2> {log:q}"

@@ -214,3 +214,216 @@ use rule phase_change_figure as case_studies_figure with:
         ),
     wildcard_constraints:
         figure="case_studies",
+
+
+use rule phase_change_figure as heat_maps_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/heat_maps.rst",
+            category="Phase change",
+        ),
+    wildcard_constraints:
+        figure="heat_maps",
+
+
+use rule phase_change_figure as model_analysis_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/attributions/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/ablations/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        "results/tables/pca.parquet",
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/model_analysis.rst",
+            category="Models",
+        ),
+    wildcard_constraints:
+        figure="model_analysis",
+
+
+use rule phase_change_figure as loss_by_index_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/loss_by_index.rst",
+            category="Curiosities",
+        ),
+    wildcard_constraints:
+        figure="loss_by_index",
+
+
+use rule phase_change_figure as order_inversion_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/order_inversion.rst",
+            category="Curiosities",
+        ),
+    wildcard_constraints:
+        figure="order_inversion",
+
+
+use rule phase_change_figure as head_scores_figure with:
+    input:
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/head_scores.rst",
+            category="Curiosities",
+        ),
+    wildcard_constraints:
+        figure="head_scores",
+
+
+use rule phase_change_figure as icl_indices_figure with:
+    input:
+        expand(
+            "results/tables/curves/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+        expand(
+            "results/tables/phases/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/icl_indices.rst",
+            category="Sensitivity",
+        ),
+    wildcard_constraints:
+        figure="icl_indices",
+
+
+use rule phase_change_figure as window_rules_figure with:
+    input:
+        expand(
+            "results/tables/window_rules/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/window_rules.rst",
+            category="Sensitivity",
+        ),
+    wildcard_constraints:
+        figure="window_rules",
+
+
+use rule phase_change_figure as class_thresholds_figure with:
+    input:
+        expand(
+            "results/tables/heads/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+        expand(
+            "results/tables/ablations/model={model}/block-{block}.parquet",
+            zip,
+            model=study.figure_block_models,
+            block=study.figure_blocks,
+        ),
+    output:
+        multiext("results/figures/{figure}", ".pdf", ".png"),
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/class_thresholds.rst",
+            category="Sensitivity",
+        ),
+    wildcard_constraints:
+        figure="class_thresholds",
+
+
+use rule phase_change_figure as model_page with:
+    input:
+        expand(
+            "results/tables/{table}/model={{model}}/part.parquet",
+            table=["curves", "phases", "attributions"],
+        ),
+        expand(
+            "results/tables/{table}/model={model}/block-{block}.parquet",
+            table=["heads", "ablations"],
+            model=study.this_model,
+            block=study.blocks,
+        ),
+        "results/tables/pca.parquet",
+    output:
+        multiext("results/figures/models/{model}", ".pdf", ".png"),
+        report(
+            "results/figures/models/{model}.svg",
+            caption="../report/model_page.rst",
+            category="Models",
+        ),
+    log:
+        "results/logs/figures/models/{model}.log",
+    benchmark:
+        "results/logs/figures/models/{model}.tsv"
+    params:
+        models=study.page_models_json,
+        settings=study.page_json,
+        code=study.code_digest("induction.figures.model_page"),
+        counts=study.page_counts,
+    shell:
+        "induction figure model_page {input:q} --models {params.models:q} --settings {params.settings:q}"
+        " --out results/figures/models --save-as {wildcards.model:q} 2> {log:q}"

@@ -1,15 +1,20 @@
-"""Principal components of the losses that all snapshots of all models have on the same tokens."""
+"""Principal components of the losses that all snapshots of a group of models have on the same tokens.
 
-from collections.abc import Sequence
-from itertools import groupby
+Suffix letters: S snapshot, J interval between snapshots, E example, K component, R resample.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 
-from induction.analyse.signals import random_index_losses, read_random_index
+from induction.analyse.signals import ExampleLosses, random_index_losses, read_random_index
 from induction.errors import InductionError
+from induction.resampling import interval, resample_weights
+from induction.study.analysis import Bootstrap, Phases
 from induction.tables.pca import PCA
 from induction.tables.provenance import provenance_of
 from induction.tables.table import model_of
@@ -17,42 +22,183 @@ from induction.tables.table import model_of
 Floats = NDArray[np.float64]
 
 
-def pca(losses: Sequence[Path], evaluation: Path, out: Path) -> None:
-    """Write two shared components of the losses at random indices, a row a snapshot of every model."""
-    provenance = provenance_of(sorted(losses))
-    random_index = read_random_index(evaluation)
-    parts = {model: list(paths) for model, paths in groupby(sorted(losses, key=model_of), key=model_of)}
-    measured = {model: random_index_losses(paths, random_index) for model, paths in parts.items()}
-    coordinates, explained = shared_components([model.by_example_SE["loss"] for model in measured.values()])
+@dataclass(frozen=True)
+class Components:
+    """Two components that models share.
+
+    Attributes:
+        coordinates: of each model, the coordinates of its snapshots, [S, K], nats.
+        directions_KE: unit vectors.
+        explained_K: shares of the variance.
+    """
+
+    coordinates: list[Floats]
+    directions_KE: Floats
+    explained_K: Floats
+
+
+def pca(
+    losses: Sequence[Path],
+    evaluations: Mapping[str, Path],
+    groups: Mapping[str, str],
+    bootstrap: Bootstrap,
+    rule: Phases,
+    out: Path,
+) -> None:
+    """Write two components of the losses at random indices, shared inside each group, a row a snapshot of every model.
+
+    Args:
+        losses: parts of table losses, of all models.
+        evaluations: the evaluation set of each group.
+        groups: the group of each model.
+        bootstrap: resamples of the examples, behind the intervals of the turns.
+        rule: `smoothing_snapshots` is the reach of the direction before and after a snapshot.
+        out: the table pca.
+
+    Raises:
+        InductionError: a model has no group, no losses or no evaluation set, the parts of a group do not belong
+            together, or a group has too little for two components.
+    """
+    parts = _by_group(losses, groups)
+    if missing := [group for group in parts if group not in evaluations]:
+        raise InductionError(f"groups: no evaluation set is given of {', '.join(missing)}. Give one for each group.")
+    provenance = _joined(
+        provenance_of([path for paths in group.values() for path in paths]) for group in parts.values()
+    )
     with PCA.writer(out, **provenance) as table:
-        for (name, model), points in zip(measured.items(), coordinates, strict=True):
-            table.append(
-                {"model": name, "step": model.steps_S, "tokens": model.tokens_S}
-                | {"pc1": points[:, 0], "pc2": points[:, 1]}
-                | {"pc1_explained": explained[0], "pc2_explained": explained[1]}
-            )
+        for group, parts_of_model in parts.items():
+            random_index = read_random_index(evaluations[group])
+            measured = {name: random_index_losses(paths, random_index) for name, paths in parts_of_model.items()}
+            shared = shared_components(_losses(group, measured))
+            weights_RE = resample_weights(len(random_index), bootstrap)
+            for (name, model), points in zip(measured.items(), shared.coordinates, strict=True):
+                turn, low, high = turns(
+                    model.by_example_SE["loss"],
+                    shared.directions_KE,
+                    weights_RE,
+                    rule.smoothing_snapshots,
+                    bootstrap.confidence,
+                )
+                table.append(
+                    {"group": group, "model": name, "step": model.steps_S, "tokens": model.tokens_S}
+                    | {"pc1": points[:, 0], "pc2": points[:, 1]}
+                    | {"turn": turn, "turn_low": low, "turn_high": high}
+                    | {"pc1_explained": shared.explained_K[0], "pc2_explained": shared.explained_K[1]}
+                )
 
 
-def shared_components(losses_SE: Sequence[Floats]) -> tuple[list[Floats], Floats]:
+def shared_components(losses_SE: Sequence[Floats]) -> Components:
     """Stack the snapshots of all models, centre them, and find their first two principal components.
 
     A component's sign is free. Here each points the way that training goes: over the models, the mean of last minus
     first snapshot is not negative.
 
     Args:
-        losses_SE: of each model, the loss of its snapshots, ascending, on every example, nats.
-
-    Returns:
-        Of each model, the coordinates of its snapshots, [S, 2], nats; and the shares of the variance explained, [2].
+        losses_SE: of each model, the loss of its snapshots, ascending, on every example, nats; in all at least two
+            snapshots, of at least two examples.
 
     Source: Olsson et al. 2022, per-token loss vectors.
     """
-    stacked = np.concatenate(losses_SE)
-    if min(stacked.shape) < 2:
-        raise InductionError(f"table losses: two components need two snapshots and two examples, not {stacked.shape}")
     components = decomposition.PCA(n_components=2, svd_solver="full")
     ends = np.cumsum([len(model_SE) for model_SE in losses_SE])[:-1]
-    coordinates = np.split(components.fit_transform(stacked), ends)
+    coordinates = np.split(components.fit_transform(np.concatenate(losses_SE)), ends)
     training = np.mean([points[-1] - points[0] for points in coordinates], axis=0)
     signs = np.where(training < 0, -1.0, 1.0)
-    return [points * signs for points in coordinates], components.explained_variance_ratio_
+    return Components(
+        [points * signs for points in coordinates],
+        components.components_ * signs[:, None],
+        components.explained_variance_ratio_,
+    )
+
+
+def turns(
+    losses_SE: Floats, directions_KE: Floats, weights_RE: Floats, smoothing_snapshots: float, confidence: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return the angle by which a trajectory turns at each snapshot, in the plane of two components, and its interval.
+
+    A resample's coordinates are the same projection with each example weighted as often as it was drawn. The components
+    stay those of the sample, and so does the centre, which differences of snapshots do not show; so the interval does
+    not tell how far the components follow the sample's noise. It is that of the percentiles, widened to hold the
+    sample's angle. An angle is not negative, and noise makes it greater: a lower end above 0 does not show a turn, one
+    above an angle that matters does.
+
+    Args:
+        losses_SE: loss of the snapshots, ascending, on every example, nats.
+        directions_KE: the two components.
+        weights_RE: share of each example in each resample.
+        smoothing_snapshots: see `turning_angles`.
+        confidence: coverage of the interval.
+
+    Returns:
+        The angle and the ends of its interval, degrees, 0 to 180, [S] each; NaN where the sample has no way before or
+        after. A resample without one could have turned by any angle.
+    """
+    n_examples = weights_RE.shape[1]
+    all_weights_RE = np.vstack([np.full(n_examples, 1 / n_examples), weights_RE])
+    change_JE = np.diff(losses_SE, axis=0)
+    moves_RJK = np.stack([all_weights_RE @ (change_JE * one_E).T for one_E in directions_KE], axis=-1)
+    angle_S, *angles = turning_angles(moves_RJK, smoothing_snapshots)
+    resampled_RS = np.array(angles)
+    low_S, _ = interval(np.nan_to_num(resampled_RS, nan=0.0), confidence)
+    _, high_S = interval(np.nan_to_num(resampled_RS, nan=180.0), confidence)
+    return angle_S, np.minimum(low_S, angle_S), np.maximum(high_S, angle_S)
+
+
+def turning_angles(moves_RJK: Floats, smoothing_snapshots: float) -> Floats:
+    """Return the angle between the ways that lead to each snapshot and away from it.
+
+    Each way is the sum of the moves on that side alone, so that a corner is not rounded off, weighted by a Gaussian
+    over snapshots. As in `windows.smoothed_rate` it is over snapshots whatever their spacing in tokens. It is one half
+    of a Gaussian, and so twice as wide: as many moves tell a way as tell a rate.
+
+    Args:
+        moves_RJK: from each snapshot to the next, in the plane of two components, of each resample.
+        smoothing_snapshots: half the standard deviation of the Gaussian, in snapshots.
+
+    Returns:
+        Degrees, 0 to 180, [R, S]; NaN where there is no way to or from a snapshot.
+    """
+    n_moves = moves_RJK.shape[1]
+    distance_SJ = np.arange(n_moves) + 0.5 - np.arange(n_moves + 1)[:, None]
+    weight_SJ = np.exp((0.25 - distance_SJ**2) / 2 / (2 * smoothing_snapshots) ** 2)  # 1 for the nearest
+    before_RSK = np.where(distance_SJ < 0, weight_SJ, 0) @ moves_RJK
+    after_RSK = np.where(distance_SJ > 0, weight_SJ, 0) @ moves_RJK
+    across = before_RSK[..., 0] * after_RSK[..., 1] - before_RSK[..., 1] * after_RSK[..., 0]
+    angles_RS = np.degrees(np.arctan2(np.abs(across), (before_RSK * after_RSK).sum(axis=-1)))
+    moves = before_RSK.any(axis=-1) & after_RSK.any(axis=-1)
+    return np.where(moves, angles_RS, np.nan)
+
+
+def _by_group(losses: Sequence[Path], groups: Mapping[str, str]) -> dict[str, dict[str, list[Path]]]:
+    """Return the parts of each model of each group, all in order of their names."""
+    of_model: dict[str, list[Path]] = {}
+    for path in sorted(losses):
+        of_model.setdefault(model_of(path), []).append(path)
+    if other := sorted(groups.keys() ^ of_model.keys()):
+        raise InductionError(
+            f"groups: each model needs both a group and parts of table losses; only one is given of {', '.join(other)}"
+        )
+    return {
+        group: {model: of_model[model] for model in sorted(of_model) if groups[model] == group}
+        for group in sorted(set(groups.values()))
+    }
+
+
+def _losses(group: str, measured: Mapping[str, ExampleLosses]) -> list[Floats]:
+    losses_SE = [model.by_example_SE["loss"] for model in measured.values()]
+    n_snapshots, n_examples = sum(map(len, losses_SE)), losses_SE[0].shape[1]
+    if min(n_snapshots, n_examples) < 2:
+        raise InductionError(
+            f"table losses, group {group}: two components need two snapshots and two examples; "
+            f"{', '.join(measured)}: {n_snapshots} and {n_examples}"
+        )
+    return losses_SE
+
+
+def _joined(provenances: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return what several groups were made of, each fingerprint once, joined by commas."""
+    joined: dict[str, dict[str, None]] = {}
+    for provenance in provenances:
+        for name, fingerprints in provenance.items():
+            joined.setdefault(name, {}).update(dict.fromkeys(fingerprints.split(",")))
+    return {name: ",".join(fingerprints) for name, fingerprints in joined.items()}

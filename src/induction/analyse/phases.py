@@ -17,7 +17,7 @@ from induction.analyse.windows import NoWindow, Window, bump_window, falling_win
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
-from induction.tables.phases import PHASES
+from induction.tables.phases import ONSETS, PHASES
 from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
@@ -33,6 +33,40 @@ class Signal:
     find: Callable[[Floats], Window | NoWindow]
 
 
+@dataclass(frozen=True)
+class Search:
+    """What was found of a signal.
+
+    Attributes:
+        signal: the signal.
+        point: its window, or why there is none.
+        resamples: the windows of its resamples, by number of the resample; those that have none are absent.
+    """
+
+    signal: Signal
+    point: Window | NoWindow
+    resamples: dict[int, Window]
+
+    @property
+    def support(self) -> float:
+        """The share of the resamples that have a window."""
+        return len(self.resamples) / len(self.signal.resampled_RS)
+
+    def window(self, min_support: float) -> Window | None:
+        """Return the signal's window, if it has one and at least the share `min_support` of the resamples have one."""
+        return self.point if isinstance(self.point, Window) and self.support >= min_support else None
+
+
+def search(signal: Signal) -> Search:
+    """Look for a signal's window in its curve and in every resample."""
+    found = {
+        number: window
+        for number, curve_S in enumerate(signal.resampled_RS)
+        if isinstance(window := signal.find(curve_S), Window)
+    }
+    return Search(signal, signal.find(signal.curve_S), found)
+
+
 def phases(
     losses: Sequence[Path],
     heads: Sequence[Path],
@@ -41,8 +75,20 @@ def phases(
     bootstrap: Bootstrap,
     phases: Phases,
     out: Path,
+    onsets_out: Path,
 ) -> None:
-    """Write the windows of one model, a row a signal."""
+    """Write the windows of one model, a row a signal, and those of each resample, a row a signal and resample.
+
+    Args:
+        losses: the model's parts of table losses.
+        heads: its parts of table heads.
+        evaluation: the evaluation set.
+        in_context: early and late token indices.
+        bootstrap: resamples of the examples, and of the heads' scores.
+        phases: the rules that find a window.
+        out: its part of table phases.
+        onsets_out: its part of table onsets; without rows if no resample has a window.
+    """
     provenance = provenance_of([*losses, *heads])
     random_index = read_random_index(evaluation)
     measured = signals(losses, random_index, in_context)
@@ -60,17 +106,22 @@ def phases(
         return bump_window(tokens_S, curve_S, phases)
 
     icl_SE, loss_SE = measured.by_example_SE["icl_windowed"], measured.by_example_SE["mean_loss"]
-    found = [
+    curves = [
         Signal("icl", icl_SE.mean(axis=1), weights_RE @ icl_SE.T, falls),
         Signal("prefix_matching", *resampled_head(scores, "prefix_matching", bootstrap), rises),
         Signal("previous_token", *resampled_head(scores, "previous_token", bootstrap), rises),
         Signal("loss", loss_SE.mean(axis=1), weights_RE @ loss_SE.T, has_bump),
     ]
+    searches = [search(signal) for signal in curves]
     rows = pl.DataFrame(
-        [window_row(signal, measured.steps_S, tokens_S, bootstrap.confidence, phases.min_support) for signal in found],
+        [window_row(one, measured.steps_S, tokens_S, bootstrap.confidence, phases.min_support) for one in searches],
         infer_schema_length=None,
     )
-    PHASES.write(out, rows.to_dict(as_series=False), **provenance)
+    onsets = pl.DataFrame([row for one in searches for row in onset_rows(one, tokens_S)])
+    with PHASES.writer(out, **provenance) as table, ONSETS.writer(onsets_out, **provenance) as resampled:
+        table.append(rows.to_dict(as_series=False))
+        if len(onsets):
+            resampled.append(onsets.to_dict(as_series=False))
 
 
 def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
@@ -91,37 +142,58 @@ def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tup
 
 
 def window_row(
-    signal: Signal, steps_S: NDArray[np.int64], tokens_S: Floats, confidence: float, min_support: float
+    found: Search, steps_S: NDArray[np.int64], tokens_S: Floats, confidence: float, min_support: float
 ) -> dict[str, Any]:
-    """Find a signal's window in its curve and in every resample, and return its row of table `phases`.
+    """Return a signal's row of table `phases`.
 
     It is found if the curve has it and the share `min_support` of the resamples have one. Intervals are percentiles of
     the resamples that have one, widened to the nearest snapshots on both sides: between them, nothing was seen.
     """
-    point = signal.find(signal.curve_S)
-    resamples = [window for curve_S in signal.resampled_RS if isinstance(window := signal.find(curve_S), Window)]
-    support = len(resamples) / len(signal.resampled_RS)
     places = ("start", "midpoint", "end")
-    row: dict[str, Any] = {"signal": signal.name, "found": False, "support": support, "reason": point.reason}
+    row: dict[str, Any] = {"signal": found.signal.name, "found": False, "support": found.support}
     row |= {f"{place}_tokens{suffix}": None for place in places for suffix in ("", "_low", "_high")}
-    row |= {"start_step": None, "end_step": None, "change": None}
-    if isinstance(point, NoWindow):
+    row |= {"start_step": None, "end_step": None, "change": None, "reason": found.point.reason}
+    if isinstance(found.point, NoWindow):
         return row
-    if support < min_support:
-        return row | {"reason": f"{point.reason}, but only {support:.0%} of the resamples have a window"}
+    window = found.window(min_support)
+    if window is None:
+        return row | {"reason": f"{found.point.reason}, but only {found.support:.0%} of the resamples have a window"}
     for place in places:
-        tokens = getattr(point, place)
-        low, high = interval(np.array([getattr(window, place) for window in resamples]), confidence)
+        tokens = getattr(window, place)
+        resampled = [getattr(one, place) for one in found.resamples.values()] or [tokens]  # a support of 0 may suffice
+        low, high = interval(np.array(resampled), confidence)
         before, after = _neighbours(tokens, tokens_S)
         row |= {f"{place}_tokens": tokens}
         row |= {f"{place}_tokens_low": min(float(low), before), f"{place}_tokens_high": max(float(high), after)}
-    start, end = np.interp([point.start, point.end], tokens_S, signal.curve_S)
+    start, end = np.interp([window.start, window.end], tokens_S, found.signal.curve_S)
     return row | {
         "found": True,
-        "start_step": int(steps_S[np.searchsorted(tokens_S, point.start, side="right") - 1]),
-        "end_step": int(steps_S[np.searchsorted(tokens_S, point.end, side="left")]),
+        "start_step": int(steps_S[np.searchsorted(tokens_S, window.start, side="right") - 1]),
+        "end_step": int(steps_S[np.searchsorted(tokens_S, window.end, side="left")]),
         "change": float(end - start),
     }
+
+
+def onset_rows(found: Search, tokens_S: Floats) -> list[dict[str, Any]]:
+    """Return a signal's rows of table `onsets`: the window of each resample that has one.
+
+    Between the snapshots around its start nothing was seen; at the end of training both are the last snapshot.
+    """
+    rows = []
+    for number, window in found.resamples.items():
+        after = int(np.searchsorted(tokens_S, window.start, side="right"))
+        rows.append(
+            {
+                "signal": found.signal.name,
+                "resample": number,
+                "start_tokens": window.start,
+                "midpoint_tokens": window.midpoint,
+                "end_tokens": window.end,
+                "before_tokens": float(tokens_S[after - 1]),
+                "after_tokens": float(tokens_S[min(after, len(tokens_S) - 1)]),
+            }
+        )
+    return rows
 
 
 def _neighbours(tokens: float, tokens_S: Floats) -> tuple[float, float]:

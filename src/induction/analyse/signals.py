@@ -20,6 +20,9 @@ from induction.tables.losses import LOSSES
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+AROUND_TEN = (8, 12)
+"""Token indices whose mean is the loss at the tenth token; one token alone is noisy."""
+
 
 @dataclass(frozen=True)
 class ExampleLosses:
@@ -63,18 +66,34 @@ def signals(parts: Sequence[Path], random_index_E: Ints, in_context: InContext) 
 
     Source: Olsson et al. 2022, in-context learning score; the windowed score is ours (less noise).
     """
+    return reduce_losses(
+        parts,
+        len(random_index_E),
+        lambda losses_RI, example_R: _signals(losses_RI, random_index_E[example_R], in_context),
+    )
+
+
+def signals_and_shape(parts: Sequence[Path], random_index_E: Ints, in_context: InContext) -> ExampleLosses:
+    """Reduce a model's losses to its `signals`, and to how the loss falls along the context.
+
+    `late_slope` is the least-squares slope of each example's loss over ln(index), from the early index to the last one,
+    nats: it is linear in the losses, so the mean of the slopes is the slope of the mean. `loss_at_ten` is the mean over
+    the tokens around the tenth, `loss_late` that over the late window, nats.
+
+    Source: Olsson et al. 2022, derivative of the loss over ln(index), and the first ten tokens; the ranges are ours.
+    """
 
     def reduce(losses_RI: Floats, example_R: Ints) -> dict[str, Floats]:
-        if losses_RI.shape[1] < in_context.last_index:
+        kept = _signals(losses_RI, random_index_E[example_R], in_context)
+        if losses_RI.shape[1] < AROUND_TEN[1]:
             raise InductionError(
-                f"in_context: token {in_context.last_index} is asked of losses of {losses_RI.shape[1]} tokens"
+                f"evaluation.n_tokens: the losses have {losses_RI.shape[1]} tokens; loss_at_ten of table replicates "
+                f"reads tokens {AROUND_TEN[0]} to {AROUND_TEN[1]}. At least {AROUND_TEN[1]} are needed."
             )
-        early, late = (_mean_over(losses_RI, window) for window in (in_context.early_window, in_context.late_window))
-        return {
-            "loss": _at(losses_RI, random_index_E[example_R]),
-            "mean_loss": losses_RI.mean(axis=1, dtype=np.float64),
-            "icl_score": _mean_over(losses_RI, (in_context.late,) * 2) - _mean_over(losses_RI, (in_context.early,) * 2),
-            "icl_windowed": late - early,
+        return kept | {
+            "late_slope": _slope_over_log_index(losses_RI, in_context.early),
+            "loss_at_ten": _mean_over(losses_RI, AROUND_TEN),
+            "loss_late": _mean_over(losses_RI, in_context.late_window),
         }
 
     return reduce_losses(parts, len(random_index_E), reduce)
@@ -155,6 +174,20 @@ def _check_whole(rows: pl.DataFrame, steps_S: Ints, n_examples: int, parts: Sequ
         raise InductionError(f"{_names(parts)}: one step with two counts of training tokens")
 
 
+def _signals(losses_RI: Floats, index_R: Ints, in_context: InContext) -> dict[str, Floats]:
+    if losses_RI.shape[1] < in_context.last_index:
+        raise InductionError(
+            f"in_context: token {in_context.last_index} is asked of losses of {losses_RI.shape[1]} tokens"
+        )
+    early, late = (_mean_over(losses_RI, window) for window in (in_context.early_window, in_context.late_window))
+    return {
+        "loss": _at(losses_RI, index_R),
+        "mean_loss": losses_RI.mean(axis=1, dtype=np.float64),
+        "icl_score": _mean_over(losses_RI, (in_context.late,) * 2) - _mean_over(losses_RI, (in_context.early,) * 2),
+        "icl_windowed": late - early,
+    }
+
+
 def _at(losses_RI: Floats, index_R: Ints) -> Floats:
     """Return each row's loss at its own 1-based token index, [R]."""
     if len(index_R) and not 1 <= index_R.min() <= index_R.max() <= losses_RI.shape[1]:
@@ -169,6 +202,13 @@ def _mean_over(losses_RI: Floats, window: tuple[int, int]) -> Floats:
     """Return each row's mean over a window of 1-based token indices, both ends included, [R]."""
     first, last = window
     return np.asarray(losses_RI[:, first - 1 : last].mean(axis=1, dtype=np.float64))
+
+
+def _slope_over_log_index(losses_RI: Floats, first: int) -> Floats:
+    """Return each row's least-squares slope over ln(1-based token index), from `first` to the last index, [R]."""
+    log_index_I = np.log(np.arange(first, losses_RI.shape[1] + 1))
+    centred_I = log_index_I - log_index_I.mean()
+    return np.asarray(np.einsum("ri,i->r", losses_RI[:, first - 1 :], centred_I / (centred_I @ centred_I)))
 
 
 def _names(parts: Sequence[Path]) -> str:

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -35,14 +37,10 @@ def documents(source: Source) -> Iterator[Document]:
     Raises:
         InductionError: nothing matches, or a file cannot be read as what its name says.
     """
-    if source.package is not None:
-        for path in _package_files(source):
-            yield _text(path)
-        return
-    for path in _globbed_files(source):
+    for path in _package_files(source) if source.package is not None else _globbed_files(source):
         kind = Path(path.stem).suffix if path.suffix in _OPENERS else path.suffix
         if kind == ".jsonl":
-            yield from _json_lines(path, source.text_field)
+            yield from _json_lines(path, source)
         elif kind == ".parquet":
             yield from _parquet_rows(path, source.text_field)
         else:
@@ -136,32 +134,43 @@ def _text(path: Path) -> Document:
         ) from None
 
 
-def _json_lines(path: Path, text_field: str) -> Iterator[Document]:
+def _json_lines(path: Path, source: Source) -> Iterator[Document]:
+    """Yield a document a row, or one of each run of rows that are equal in `group_by`."""
     try:
         with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _json_line(line, text_field, f"{path}:{number}")
+            rows = (
+                _json_line(line, source, f"{path}:{number}")
+                for number, line in enumerate(file, start=1)
+                if line.strip()
+            )
+            if not source.group_by:
+                yield from (document for _, document in rows)
+                return
+            for _, group in groupby(rows, key=itemgetter(0)):
+                lines = [document for _, document in group]
+                yield Document("\n".join(line.text for line in lines), lines[0].origin)
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
-def _json_line(line: bytes, text_field: str, origin: str) -> Document:
+def _json_line(line: bytes, source: Source, origin: str) -> tuple[list[Any], Document]:
+    """Return the values of a row's fields `group_by`, and its text."""
     try:
         content = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InductionError(f"{origin}: not a line of JSON ({error})") from None
     if not isinstance(content, dict):
         raise InductionError(f"{origin}: a JSON object is needed, and this is {type(content).__name__}")
-    if text_field not in content:
-        raise InductionError(
-            f"{origin}: no field {text_field}. Fields of this line: {', '.join(content) or 'none'}. "
-            f"Set the source's text_field.{nearest(text_field, content)}"
-        )
-    text = content[text_field]
+    for setting, field in (("text_field", source.text_field), *(("group_by", name) for name in source.group_by)):
+        if field not in content:
+            raise InductionError(
+                f"{origin}: no field {field}. Fields of this line: {', '.join(content) or 'none'}. "
+                f"Set the source's {setting}.{nearest(field, content)}"
+            )
+    text = content[source.text_field]
     if not isinstance(text, str):
-        raise InductionError(f"{origin}: field {text_field} holds {type(text).__name__}, not text")
-    return Document(text, origin)
+        raise InductionError(f"{origin}: field {source.text_field} holds {type(text).__name__}, not text")
+    return [content[name] for name in source.group_by], Document(text, origin)
 
 
 def _parquet_rows(path: Path, text_field: str) -> Iterator[Document]:

@@ -57,7 +57,9 @@ def draw(inputs: FigureInputs) -> Figure:
     """
     architectures = inputs.architectures
     width = theme.width_of(len(architectures))
-    figure, axes = theme.grid(6, len(architectures), width, row_height=1.45, share_y="row", n_free=2)
+    figure, axes = theme.grid(
+        6, len(architectures), width, row_height=1.45, share_y="row", n_free=2, time=inputs.settings.time
+    )
     choices = _choices_made(inputs)
     for column, architecture in zip(axes.T, architectures, strict=True):
         column[0].set_title(inputs.title(architecture))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -16,7 +16,7 @@ from induction.study.reading import validate
 from induction.study.strict import Strict
 from induction.tables.classes import head_classes
 from induction.tables.schemas import TABLES
-from induction.tables.table import model_of
+from induction.tables.table import model_of, table_of
 
 NOT_MEASURED = "not measured yet"
 _ORDER = ("tokens", "passage", "index", "layer", "head")
@@ -32,6 +32,9 @@ class Model(Strict):
     seed: int
     smeared_keys: bool
     d_mlp: int
+    corpus: str = ""
+    n_parameters: int = 0
+    """Weights of the blocks' matrices, embeddings not counted."""
     swept: str = ""
     """The other fields that its family sweeps, with this model's values, in words."""
 
@@ -45,6 +48,8 @@ class Settings(Strict):
 
     heads: Heads
     in_context: InContext
+    time: Literal["linear", "log"] = "linear"
+    """The axis of training tokens."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,12 @@ class FigureInputs:
 
 
 def read_inputs(
-    figure: str, needs: Sequence[str], tables: Sequence[Path], models_json: str, settings_json: str
+    figure: str,
+    needs: Sequence[str],
+    tables: Sequence[Path],
+    models_json: str,
+    settings_json: str,
+    arrays: Sequence[str] = (),
 ) -> FigureInputs:
     """Read the tables that a figure needs, all columns but the arrays.
 
@@ -206,6 +216,7 @@ def read_inputs(
         tables: parts, `…/TABLE/model=NAME/….parquet`, or whole tables, `…/TABLE.parquet`; of others none is read.
         models_json: a list of objects with the fields of `Model`.
         settings_json: an object with the fields of `Settings`.
+        arrays: tables that are read with their arrays.
 
     Raises:
         InductionError: no part of a needed table is given, a part cannot be read, or the JSON is not as it should be.
@@ -216,7 +227,7 @@ def read_inputs(
         raise InductionError(f"figure {figure}: no models to show. Name families that have models: figures.{figure}")
     parts: dict[str, list[Path]] = {}
     for path in tables:
-        parts.setdefault(_table_of(path), []).append(path)
+        parts.setdefault(table_of(path), []).append(path)
     missing = [name for name in needs if name not in parts]
     if missing:
         raise InductionError(
@@ -224,17 +235,15 @@ def read_inputs(
             f"Given: {', '.join(sorted(parts)) or 'nothing'}. Add its files, such as results/tables/{missing[0]}/…"
         )
     given = frozenset((name, model_of(path)) for name in needs if TABLES[name].partitioned for path in parts[name])
-    return FigureInputs(models, {name: _read(name, parts[name]) for name in needs}, settings, given)
+    return FigureInputs(models, {name: _read(name, parts[name], name in arrays) for name in needs}, settings, given)
 
 
-def _read(table: str, paths: list[Path]) -> pl.DataFrame:
+def _read(table: str, paths: list[Path], with_arrays: bool) -> pl.DataFrame:
     declared = TABLES[table]
+    if with_arrays:
+        return declared.read(paths)
     scalars = [column.name for column in declared.columns if column.kind != "float32[]"]
     return declared.read(paths, scalars if len(scalars) < len(declared.columns) else None)
-
-
-def _table_of(path: Path) -> str:
-    return path.parent.parent.name if path.parent.name.startswith("model=") else path.stem
 
 
 def _parse(text: str, what: str) -> Any:

@@ -1,22 +1,31 @@
 """Panels that several figures show, and the words of empty ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize, to_rgb
 
 from induction.figures import theme
-from induction.figures.inputs import Architecture, FigureInputs
+from induction.figures.inputs import Architecture, FigureInputs, Model
 
 N_STANDARD_ERRORS = 2
 """Half the length of an error bar."""
 THIN_ERROR = 0.7
 """Width of error bars, in points."""
 
+_EDGES = {"start_step": ("o", "start of the window"), "end_step": ("s", "end of the window")}
 NO_SNAPSHOTS = "no snapshots\nmeasured yet"
+
+SHARES = (-0.02, 1.0)
+"""Limits of an axis of shares, such as of attention."""
+
+LOSS_SHOWN_FROM = 0.05
+"""Share of the time axis before which the loss may leave its panel: it falls from chance there, and hides the rest."""
 
 
 def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
@@ -27,8 +36,13 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
         return
     for rows in curves:
         axis.plot(*series(rows, "icl_score"), color=theme.GREY, linewidth=theme.THIN, zorder=1, label="icl_score")
-    with_interval(axis, curves, "icl_windowed", theme.family_colour(architecture.family))
+    with_interval(axis, curves, "icl_windowed", family_colour(inputs, architecture.family))
     windows(axis, inputs, architecture)
+
+
+def family_colour(inputs: FigureInputs, family: str) -> str:
+    """Return a family's colour in a figure."""
+    return theme.family_colour(family, {model.family for model in inputs.models})
 
 
 def with_interval(axis: Axes, curves: list[pl.DataFrame], column: str, colour: str, **style: Any) -> None:
@@ -105,6 +119,53 @@ def depth_points(n_layers: int) -> list[Artist]:
     return [theme.point(label, theme.INK, "o", markerfacecolor=fill) for label, fill in fills]
 
 
+def trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize, width: float, mark: float = 5) -> None:
+    """Draw a model's way through the principal components, coloured by time, with marks at the ends of its window.
+
+    Args:
+        axis: where to.
+        inputs: with tables `pca` and `phases`.
+        model: whose way it is.
+        time: see `theme.time_norm`.
+        width: of the line, in points.
+        mark: size of the marks, in points.
+    """
+    rows = inputs.rows("pca", model)
+    points = rows.select("pc1", "pc2").to_numpy()
+    tokens = rows["tokens"].to_numpy()
+    way = LineCollection(
+        list(np.stack([points[:-1], points[1:]], axis=1)),
+        array=(tokens[:-1] + tokens[1:]) / 2,
+        cmap=theme.TIME_COLOURS,
+        norm=time,
+        linewidth=width,
+        label=model.name,
+    )
+    axis.add_collection(way)
+    axis.autoscale_view()
+    for window in inputs.rows("phases", model).filter(found=True, signal="icl").to_dicts():
+        for column, (marker, text) in _EDGES.items():
+            at = rows.filter(step=window[column])
+            axis.plot(at["pc1"], at["pc2"], color=theme.INK, label=text, zorder=3, **_mark(marker, mark))
+
+
+def trajectory_marks() -> list[Artist]:
+    """Return the legend's entries of the marks of `trajectory`."""
+    return [theme.line(text, theme.INK, **_mark(marker, size=5)) for marker, text in _EDGES.values()]
+
+
+def _mark(marker: str, size: float) -> dict[str, Any]:
+    return {"marker": marker, "linestyle": "", "markersize": size, "markerfacecolor": "white"}
+
+
+def limit_loss(axis: Axes, inputs: FigureInputs, models: Iterable[Model]) -> None:
+    """Let y reach over the losses of models, but for the first of them; see `LOSS_SHOWN_FROM`."""
+    curves = inputs.tables["curves"].filter(pl.col("model").is_in([model.name for model in models]))
+    start = theme.shown_from(curves["tokens"].to_numpy(), LOSS_SHOWN_FROM, inputs.settings.time)
+    shown = curves.filter(pl.col("tokens") >= start)
+    theme.limit(axis, shown["loss_low"].to_numpy(), shown["loss_high"].to_numpy())
+
+
 def windows(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
     """Shade the window of each of an architecture's models."""
     for row in inputs.windows(architecture):
@@ -115,7 +176,7 @@ def icl_handles(inputs: FigureInputs) -> list[Artist]:
     """Return the legend's entries of `icl_score`."""
     at = inputs.settings.in_context
     families = {model.family for model in inputs.models}
-    colour = theme.family_colour(*families) if len(families) == 1 else theme.INK
+    colour = family_colour(inputs, *families) if len(families) == 1 else theme.INK
     return [
         theme.line(f"ICL: tokens {_span(at.late_window)} minus {_span(at.early_window)}", colour),
         theme.line(f"ICL: token {at.late} minus {at.early}", theme.GREY, linewidth=theme.THIN),

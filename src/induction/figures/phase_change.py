@@ -1,7 +1,5 @@
 """The headline: in-context learning, prefix matching and loss change together, in the same window of training."""
 
-import numpy as np
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -10,22 +8,20 @@ from induction.figures.inputs import Architecture, FigureInputs, Head
 
 NEEDS = ("curves", "heads", "phases")
 
-_LOSS_SHOWN_FROM = 0.05
-"""Share of training before which the loss may leave its panel: it falls from chance there, and hides the rest."""
-
 
 @theme.styled
 def draw(inputs: FigureInputs) -> Figure:
     """Draw a column an architecture; rows: ICL score, prefix matching of every head, loss."""
     architectures = inputs.architectures
-    figure, axes = theme.grid(3, len(architectures), theme.width_of(len(architectures)), row_height=1.45, share_y="row")
+    width = theme.width_of(len(architectures))
+    figure, axes = theme.grid(3, len(architectures), width, row_height=1.45, share_y="row", time=inputs.settings.time)
     for column, architecture in zip(axes.T, architectures, strict=True):
         column[0].set_title(inputs.title(architecture))
         panels.icl_score(column[0], inputs, architecture)
         _prefix_matching(column[1], inputs, architecture)
         _loss(column[2], inputs, architecture)
-    axes[1, 0].set_ylim(-0.02, 1)
-    _limit_loss(axes[2, 0], inputs)
+    axes[1, 0].set_ylim(*panels.SHARES)
+    panels.limit_loss(axes[2, 0], inputs, inputs.models)
     labels = ("ICL score\n(nats)", "prefix matching\n(share of attention)", "loss\n(nats per token)")
     for axis, letter, label in zip(axes[:, 0], "abc", labels, strict=True):
         theme.panel_label(axis, letter)
@@ -83,7 +79,7 @@ def _loss(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
     if behind := inputs.measured("curves", reference) if reference else []:
         mean = theme.mean_of_seeds([panels.series(rows, "loss") for rows in behind])
         axis.plot(*mean, color=theme.GREY, linewidth=1, label="loss of 1 layer")
-    panels.with_interval(axis, curves, "loss", theme.family_colour(architecture.family))
+    panels.with_interval(axis, curves, "loss", panels.family_colour(inputs, architecture.family))
     panels.windows(axis, inputs, architecture)
 
 
@@ -91,12 +87,3 @@ def _one_layer(inputs: FigureInputs, architecture: Architecture) -> Architecture
     """Return the 1-layer architecture to compare with: the same but for its depth."""
     alike = (other for other in inputs.architectures if other.variant == architecture.variant)
     return next((other for other in alike if other.n_layers == 1 and other != architecture), None)
-
-
-def _limit_loss(axis: Axes, inputs: FigureInputs) -> None:
-    curves = inputs.tables["curves"].filter(pl.col("model").is_in([model.name for model in inputs.models]))
-    shown = curves.filter(pl.col("tokens") >= _LOSS_SHOWN_FROM * pl.col("tokens").max())
-    if len(shown):
-        low, high = np.min(shown["loss_low"].to_numpy()), np.max(shown["loss_high"].to_numpy())
-        margin = 0.05 * (high - low)
-        axis.set_ylim(low - margin, high + margin)

@@ -14,7 +14,9 @@ def draw(inputs: FigureInputs) -> Figure:
     variants = list(dict.fromkeys(architecture.variant for architecture in inputs.architectures))
     depths = sorted({architecture.n_layers for architecture in inputs.architectures})
     width = theme.width_of(len(depths), narrow=2)
-    figure, axes = theme.grid(len(variants), len(depths), width, row_height=1.2, share_y="all")
+    figure, axes = theme.grid(
+        len(variants), len(depths), width, row_height=1.2, share_y="all", time=inputs.settings.time
+    )
     placed = {(architecture.variant, architecture.n_layers): architecture for architecture in inputs.architectures}
     for row, variant in enumerate(variants):
         axes[row, 0].set_ylabel(f"{variant}\nICL score (nats)")

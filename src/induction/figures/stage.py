@@ -9,16 +9,28 @@ from induction.figures import theme
 from induction.figures.inputs import read_inputs
 
 FIGURES = {
-    "phase_change": "induction.figures.phase_change",
-    "smeared_keys": "induction.figures.smeared_keys",
-    "ablations": "induction.figures.ablations",
-    "pca": "induction.figures.pca",
-    "tokens": "induction.figures.tokens",
-    "circuits": "induction.figures.circuits",
-    "idealised": "induction.figures.idealised",
-    "case_studies": "induction.figures.case_studies",
+    name: f"induction.figures.{name}"
+    for name in (
+        "phase_change",
+        "heat_maps",
+        "pca",
+        "tokens",
+        "smeared_keys",
+        "ablations",
+        "case_studies",
+        "circuits",
+        "idealised",
+        "model_analysis",
+        "loss_by_index",
+        "order_inversion",
+        "head_scores",
+        "icl_indices",
+        "window_rules",
+        "class_thresholds",
+        "model_page",
+    )
 }
-"""Name -> module. Imported when asked for, so that a figure depends on its own module alone."""
+"""Name -> module, in the paper's order. Imported when asked for, so that a figure depends on its own module alone."""
 
 
 def figure(name: str, tables: Sequence[Path], models_json: str, settings_json: str, out: Path) -> None:
@@ -26,7 +38,7 @@ def figure(name: str, tables: Sequence[Path], models_json: str, settings_json: s
 
     Args:
         name: one of `FIGURES`.
-        tables: files of the tables that the figure's module lists in NEEDS.
+        tables: files of the tables that the figure's module lists in NEEDS; those in its ARRAYS are read with arrays.
         models_json: the models to show: a list of objects with the fields of `inputs.Model`.
         settings_json: the parts `heads` and `in_context` of the study's configuration.
         out: where to; its suffix is replaced.
@@ -37,4 +49,5 @@ def figure(name: str, tables: Sequence[Path], models_json: str, settings_json: s
     if name not in FIGURES:
         raise InductionError(f"no figure is called {name}. Permitted: {', '.join(FIGURES)}.{nearest(name, FIGURES)}")
     module = import_module(FIGURES[name])
-    theme.save(module.draw(read_inputs(name, module.NEEDS, tables, models_json, settings_json)), out)
+    arrays = getattr(module, "ARRAYS", ())
+    theme.save(module.draw(read_inputs(name, module.NEEDS, tables, models_json, settings_json, arrays)), out)

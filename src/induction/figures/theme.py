@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,16 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from induction.files import replacing
 
@@ -35,12 +38,13 @@ THIN, BOLD = 0.7, 1.6
 
 # Okabe and Ito's palette: told apart by colour-blind readers.
 _BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
-_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _VERMILION, "mlp": _GREEN}
-_FREE_COLOURS = (_PURPLE, _SKY, _ORANGE)
+_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _VERMILION, "mlp": _GREEN, "books": _ORANGE, "warmup": _PURPLE}
+_FREE_COLOURS = (_SKY, "#8C6D31", "#666666", "#84C341")
 
 _WINDOW_OPACITY = 0.1
 GREY = "#9A9A9A"
 INK = "#333333"
+_EDGE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 1.5))}
 
 CLASS_COLOURS: dict[str, str] = {"induction": "#B2182B", "previous-token": "#4393C3", "other": "#B5B5B5"}
 """Dark, middle and light, so that the classes are told apart in grey too."""
@@ -70,8 +74,18 @@ SIGNED_COLOURS = LinearSegmentedColormap.from_list("signed", ["#4393C3", "#FFFFF
 AMOUNT_COLOURS = sns.color_palette("light:#333333", as_cmap=True)
 """Amounts, from light to dark."""
 
+LOSS_COLOURS = sns.color_palette("mako_r", as_cmap=True)
+"""Losses, from light to dark."""
+
 TIME_COLOURS = sns.color_palette("crest", as_cmap=True)
 """Training time, from light to dark."""
+
+_DEPTH_COLOURS = sns.color_palette("flare", as_cmap=True)
+"""Layers, from light to dark."""
+
+Time = Literal["linear", "log"]
+"""The axis of training tokens."""
+_TOKENS_MARGIN = 0.015
 
 STYLE: dict[Any, Any] = {
     **sns.axes_style("ticks"),
@@ -107,9 +121,22 @@ STYLE: dict[Any, Any] = {
 styled = mpl.rc_context(STYLE)
 """Decorator: the function draws in this theme, whatever the settings around it."""
 
+small = mpl.rc_context(
+    {
+        "font.size": 5.5,
+        "axes.titlesize": 6,
+        "axes.titlepad": 3,
+        "axes.labelsize": 6,
+        "axes.labelpad": 2,
+        "legend.fontsize": 6.5,
+        "lines.linewidth": 1,
+    }
+)
+"""Decorator, within `styled`: the function draws many small panels."""
+
 _FORMATS: dict[str, dict[str, Any]] = {
-    ".pdf": {"metadata": {"CreationDate": None}},
-    ".svg": {"metadata": {"Date": None}},
+    ".pdf": {"metadata": {"CreationDate": None}, "dpi": 300},
+    ".svg": {"metadata": {"Date": None}, "dpi": 300},
     ".png": {"dpi": 300},
 }
 
@@ -125,9 +152,31 @@ def save(figure: Figure, out: Path) -> None:
 # --- colours ----------------------------------------------------------------------------------------------------
 
 
-def family_colour(family: str) -> str:
-    """Return a family's colour, the same in every figure; a family not listed here gets one by its name."""
-    return _FAMILY_COLOURS.get(family) or _FREE_COLOURS[crc32(family.encode()) % len(_FREE_COLOURS)]
+def family_colour(family: str, among: Iterable[str] = ()) -> str:
+    """Return a family's colour, the same in every figure; a family not listed here gets one by its name.
+
+    Args:
+        family: name of the family.
+        among: the families of the figure. As long as there are colours left, no two of them get the same.
+    """
+    if family in _FAMILY_COLOURS:
+        return _FAMILY_COLOURS[family]
+    given: dict[str, str] = {}
+    for other in sorted({family, *among} - _FAMILY_COLOURS.keys()):
+        first = crc32(other.encode()) % len(_FREE_COLOURS)
+        preferred = [*_FREE_COLOURS[first:], *_FREE_COLOURS[:first]]
+        left = [colour for colour in preferred if colour not in given.values()]
+        given[other] = (left or preferred)[0]
+    return given[family]
+
+
+def layer_colours(n_layers: int) -> list[str]:
+    """Return a colour a layer, from light to dark, so that they are told apart in grey; a single layer is dark."""
+    return [to_hex(_DEPTH_COLOURS(place)) for place in np.linspace(0, 1, n_layers)] if n_layers > 1 else [_darkest()]
+
+
+def _darkest() -> str:
+    return to_hex(_DEPTH_COLOURS(1.0))
 
 
 def layer_dashes(layer: int) -> Any:
@@ -155,6 +204,8 @@ def grid(
     row_height: float,
     share_y: Literal["row", "all"],
     n_free: int = 0,
+    *,
+    time: Time,
 ) -> tuple[Figure, npt.NDArray[Any]]:
     """Return a figure `width` inches wide and its axes [row, column], over one axis of training tokens.
 
@@ -162,7 +213,7 @@ def grid(
     """
     figure = Figure(figsize=(width, row_height * n_rows + 0.7), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharey=share_y, squeeze=False)
-    over_tokens(axes[: n_rows - n_free])
+    over_tokens(axes[: n_rows - n_free], time)
     return figure, axes
 
 
@@ -179,13 +230,14 @@ def panel_at(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes((left / across, bottom / up, width / across, height / up), label=label)
 
 
-def over_tokens(axes: npt.NDArray[Any]) -> None:
+def over_tokens(axes: npt.NDArray[Any], time: Time) -> None:
     """Make one axis of training tokens of all axes' x, [row, column], written below the last row."""
     first = axes[-1, 0]
+    tokens_axis(first, n_ticks=3 + 4 // axes.shape[1], time=time)
     for axis in axes.flat:
         if axis is not first:
             axis.sharex(first)
-        tokens_axis(axis, n_ticks=3 + 4 // axes.shape[1])
+            axis.margins(x=_TOKENS_MARGIN)
     for axis in axes[:-1].flat:
         axis.tick_params(labelbottom=False)
     for axis in axes[-1]:
@@ -205,22 +257,92 @@ def panel_label(axis: Axes, letter: str, held_as: Literal["left", "right"] = "le
 
 def note(axis: Axes, text: str) -> None:
     """Say in a panel why it is empty; the words take no room from other panels."""
-    words = axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=6.5, color=INK)
+    size = min(6.5, mpl.rcParams["font.size"])
+    words = axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=size, color=INK)
     words.set_in_layout(False)
 
 
 def window_band(axis: Axes, row: Mapping[str, Any], n_seeds: int = 1) -> None:
     """Shade the window of a row of table `phases`, as dark as the rest of its seeds leave it; none if not found."""
     if row["found"]:
-        start, end = row["start_tokens"], row["end_tokens"]
-        axis.axvspan(start, end, color="black", alpha=_WINDOW_OPACITY / n_seeds, linewidth=0, zorder=0)
+        start = max(row["start_tokens"], 1)  # A logarithmic axis has no 0.
+        across = row["end_tokens"] - start
+        band = Rectangle((start, 0), across, 1, transform=axis.get_xaxis_transform(), zorder=0)
+        band.set(color="black", alpha=_WINDOW_OPACITY / n_seeds, linewidth=0)
+        axis.add_artist(band)  # Unlike axvspan it does not reach beyond the snapshots, where an axis may start.
 
 
-def tokens_axis(axis: Axes, n_ticks: int) -> None:
-    """Make x an axis of training tokens."""
-    axis.margins(x=0.015)
-    axis.xaxis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 4, 5, 10]))
+def window_edges(axis: Axes, row: Mapping[str, Any]) -> None:
+    """Draw the window of a row of table `phases` as two lines, where a band would hide what is below; or none."""
+    if row["found"]:
+        for tokens, name in ((row["start_tokens"], "start"), (row["end_tokens"], "end")):
+            edge = Line2D([tokens, tokens], [0, 1], transform=axis.get_xaxis_transform(), **_EDGE)
+            width = 0.5 * mpl.rcParams["lines.linewidth"]
+            halo = withStroke(linewidth=width + 0.8, foreground="white")
+            edge.set(label=f"window's {name}", linewidth=width, path_effects=[halo])
+            axis.add_artist(edge)
+
+
+def tokens_axis(axis: Axes, n_ticks: int, time: Time) -> None:
+    """Make x an axis of training tokens; a logarithmic one starts at the first snapshot after step 0."""
+    if time == "log":
+        axis.set_xscale("log", nonpositive="mask")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.margins(x=_TOKENS_MARGIN)
+    axis.xaxis.set_major_locator(_tokens_locator(n_ticks, time))
     axis.xaxis.set_major_formatter(lambda tokens, _: tokens_text(tokens))
+
+
+def _tokens_locator(n_ticks: int, time: Time) -> Locator:
+    return MaxNLocator(n_ticks, steps=[1, 2, 4, 5, 10]) if time == "linear" else _LogTokens(n_ticks)
+
+
+class _LogTokens(LogLocator):
+    """Ticks at 1, 2 and 5 times powers of ten, or at fewer of them, so that there are `n_ticks` at most."""
+
+    def __init__(self, n_ticks: int) -> None:
+        super().__init__()
+        self._n_ticks = n_ticks
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        low, high = sorted((vmin, vmax))
+        exponents = np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        powers = [10.0 ** exponents[exponents % stride == 0] for stride in range(1, 1 + len(exponents))]
+        for ticks in (np.outer(powers[0], (1, 2, 5)).ravel(), np.outer(powers[0], (1, 3)).ravel(), *powers):
+            inside = ticks[(low <= ticks) & (ticks <= high)]
+            if len(inside) <= self._n_ticks:
+                return inside
+        return powers[-1]
+
+
+def time_span(tokens: npt.NDArray[Any], time: Time) -> tuple[float, float]:
+    """Return where an axis of time starts and ends that shows all these snapshots that it can, of one at least."""
+    last = float(np.max(tokens, initial=1))
+    return float(np.min(tokens[tokens > 0] if time == "log" else tokens, initial=last)), last
+
+
+def time_norm(tokens: npt.NDArray[Any], time: Time) -> Normalize:
+    """Return how colours stand for training tokens: from 0, or from the first after it, to the last."""
+    first, last = time_span(tokens, time) if len(tokens) else (1, 1)
+    return LogNorm(first, last) if time == "log" else Normalize(0, last)
+
+
+def time_bar(figure: Figure | SubFigure, norm: Normalize, n_ticks: int = 5, **where: Any) -> Colorbar:
+    """Draw the key of colours that stand for training tokens."""
+    bar = figure.colorbar(ScalarMappable(norm, TIME_COLOURS), label="training tokens", **where)
+    bar.locator = _tokens_locator(n_ticks, "log" if isinstance(norm, LogNorm) else "linear")
+    bar.formatter = lambda tokens, _: tokens_text(tokens)  # type: ignore[assignment]
+    bar.minorticks_off()
+    bar.update_ticks()
+    return bar
+
+
+def shown_from(tokens: npt.NDArray[Any], share: float, time: Time) -> float:
+    """Return the training tokens at which a share of the axis of these snapshots is past; of none, 0."""
+    if not len(tokens):
+        return 0.0
+    first, last = time_span(tokens, time)
+    return first ** (1 - share) * last**share if time == "log" else share * last
 
 
 def limit(axis: Axes, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> None:
@@ -279,6 +401,11 @@ def line(label: str, colour: str, **style: Any) -> Line2D:
 def window_handle() -> Patch:
     """Return the legend's entry of `window_band`."""
     return Patch(color="black", alpha=_WINDOW_OPACITY, linewidth=0, label="phase change")
+
+
+def edges_handle() -> Line2D:
+    """Return the legend's entry of `window_edges`."""
+    return Line2D([], [], label="start and end of the phase change", **_EDGE)
 
 
 def point(label: str, colour: str, marker: str, **style: Any) -> Line2D:

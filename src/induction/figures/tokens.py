@@ -27,8 +27,6 @@ _MEANINGS = {CONTINUED: "it followed its prefix before", BROKEN: "only others di
 _REFERENCE: dict[str, Any] = {"linewidth": 0.9, "linestyle": (0, (1, 1))}
 _UNDERLINES = {CONTINUED: "solid", BROKEN: (0, (1.5, 1))}
 
-_SHOWN_FROM = 0.05
-"""Share of training before which the loss may leave its panel: it falls from chance there, and hides the rest."""
 _CHANGE_SHOWN_FROM = 0.8
 """Share of the training before the window, before which the change may leave its panel."""
 _CHANGE_SHOWN_OF = (BROKEN, OTHER)
@@ -128,7 +126,7 @@ def _curves(figure: SubFigure, inputs: FigureInputs) -> None:
     architectures = inputs.architectures
     references = [_reference(inputs, architecture) for architecture in architectures]
     axes = figure.subplots(2, len(architectures), sharey="row", squeeze=False)
-    theme.over_tokens(axes)
+    theme.over_tokens(axes, inputs.settings.time)
     for column, architecture, reference in zip(axes.T, architectures, references, strict=True):
         column[0].set_title(inputs.title(architecture))
         measured = inputs.measured("repetitions", architecture)
@@ -229,7 +227,8 @@ def _limit(axes: Any, inputs: FigureInputs, references: list[_Reference]) -> Non
     """Leave out of the panels what comes before there is anything to see, and the change of continued tokens."""
     rows = inputs.tables["repetitions"].filter(pl.col("model").is_in([model.name for model in inputs.models]))
     rows = rows.join(_starts(inputs), on="model", how="left", maintain_order="left")
-    late = rows.filter(pl.col("tokens") >= _SHOWN_FROM * pl.col("tokens").max()).drop_nulls("loss")
+    start = theme.shown_from(rows["tokens"].to_numpy(), panels.LOSS_SHOWN_FROM, inputs.settings.time)
+    late = rows.filter(pl.col("tokens") >= start).drop_nulls("loss")
     theme.limit(axes[0, 0], late["loss_low"].to_numpy(), late["loss_high"].to_numpy())
     rows = rows.filter(pl.col("class").is_in(_CHANGE_SHOWN_OF)).drop_nulls("change")
     late = rows.filter(pl.col("tokens") >= _CHANGE_SHOWN_FROM * pl.col("start"))

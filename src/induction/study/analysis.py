@@ -68,7 +68,7 @@ class WindowRules(Strict):
 
 
 class Claims(Strict):
-    """Bounds of the rules by which claims are judged, fixed before any is; the rules themselves stand in table `claims`.
+    """Bounds of the rules by which claims are judged, fixed before any is; the rules stand in table `claims`.
 
     What the paper says in words ("about constant", "most") is a number here. All are ours.
     """

@@ -121,6 +121,9 @@ class Family(Strict):
     """A base and a sweep: the models are the product of the swept values."""
 
     label: str = Field(description="What figures call this family.")
+    group: str = Field(
+        "", description="Models of one group and corpus share principal components; default: all of a corpus do."
+    )
     name: str = Field("{family}-{n_layers}l-s{seed}", description="Name of a model: a template over its fields.")
     base: Base = Field(Base(), description="Fields that all models of the family share.")
     sweep: Sweep = Field(Sweep(), description="Field -> list of values.")
@@ -168,6 +171,9 @@ class StudyConfig(Strict):
 
     description: str = Field(description="One sentence.")
     families: tuple[str, ...] = Field(min_length=1, description="Names of families of models.yaml.")
+    sweeps: dict[str, Sweep] = Field(
+        {}, description="Family -> values that its sweep takes in this study; what is not said stays as it is there."
+    )
     evaluation: Evaluation = Evaluation()
     probes: Probes = Probes()
     in_context: InContext = InContext()

@@ -17,11 +17,16 @@ _PACKAGE = "induction"
 
 @cache
 def code_digest(module: str) -> str:
-    """Return 16 hexadecimal digits of the syntax trees of `module` and of all it imports inside this package."""
+    """Return 16 hexadecimal digits of the syntax trees of `module` and of all it imports inside this package.
+
+    Files that are no Python, such as templates, count byte by byte with the package in whose folder they lie.
+    """
     _found(module)
     digest = hashlib.sha256()
     for name in sorted(imported_modules(module)):
         digest.update(f"{name}\n{_canonical(_tree(name))}\n".encode())
+        for path in _data_files(name):
+            digest.update(path.name.encode() + b"\n" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -55,6 +60,15 @@ def _file(module: str) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
+
+
+def _data_files(module: str) -> list[Path]:
+    """Return the files of a package's folder that are no Python, in the order of their paths."""
+    init = _found(module)
+    if init.name != "__init__.py":
+        return []
+    files = (path for path in init.parent.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix not in (".py", ".pyc"))
 
 
 def _found(module: str) -> Path:

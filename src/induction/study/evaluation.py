@@ -11,7 +11,9 @@ class Evaluation(Strict):
     """The examples that every snapshot of every model is evaluated on."""
 
     n_examples: Annotated[int, Field(ge=2)] = Field(10_000, description="Examples (paper: 10,000).")
-    n_tokens: Annotated[int, Field(ge=2)] = Field(512, description="Tokens of an example, start token not counted.")
+    n_tokens: Annotated[int, Field(ge=12)] = Field(
+        512, description="Tokens of an example, start token not counted; at least 12, for the loss at the tenth."
+    )
     seed: int = Field(0, description="Decides the examples and the random index of each.")
 
 

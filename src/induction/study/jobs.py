@@ -2,8 +2,9 @@
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, get_args
 
+from induction.study.config import FigureModels, FigureName
 from induction.study.corpora import CORPUS_VERSION
 from induction.study.digests import code_digest
 from induction.study.steps import every_nth
@@ -20,6 +21,11 @@ _FIGURE_COUNTS = {
     "tokens": ("evaluation.n_examples",),
     "idealised": ("idealised.n_examples",),
     "case_studies": ("prompts.n_prompts",),
+    "loss_by_index": ("evaluation.n_examples",),
+    "order_inversion": ("evaluation.n_examples",),
+    "icl_indices": ("evaluation.n_examples",),
+    "window_rules": ("evaluation.n_examples",),
+    "class_thresholds": ("ablations.n_examples",),
 }
 # Fields that figures are told of one by one.
 _TOLD_APART = ("n_layers", "seed", "smeared_keys", "d_mlp")
@@ -31,22 +37,32 @@ class Jobs:
     def __init__(self, study: Study) -> None:
         self._study = study
 
+    @property
+    def study(self) -> Study:
+        """The study itself."""
+        return self._study
+
     # --- targets ------------------------------------------------------------------------------------------------
 
     @property
     def figures(self) -> list[str]:
-        """Names of the study's figures."""
-        return list(self._study.config.figures)
+        """Names of the study's figures, in the paper's order."""
+        return [name for name in get_args(FigureName) if name in self._study.config.figures]
 
     @property
-    def main_corpus(self) -> str:
-        """The corpus whose evaluation set, random indices included, the joint PCA reads."""
-        return next(iter(self._study.models.values())).fields.corpus
+    def corpora(self) -> list[str]:
+        """Names of the corpora of all models, in their order."""
+        return list(dict.fromkeys(model.fields.corpus for model in self._study.models.values()))
 
     @property
     def parts(self) -> dict[str, list[Any]]:
         """Every block of every model: two lists of the same length, to be zipped."""
         return _parts(list(self._study.models.values()))
+
+    @property
+    def last_parts(self) -> list[tuple[str, int]]:
+        """The last block of every model, with its name."""
+        return [(model.name, len(model.blocks) - 1) for model in self._study.models.values()]
 
     @property
     def models(self) -> list[str]:
@@ -168,6 +184,25 @@ class Jobs:
         """Return what attributions depend on."""
         return self._settings("bootstrap")
 
+    def window_rules_json(self, _wildcards: Any) -> str:
+        """Return the rules of windows, and the other values that are tried."""
+        return self._settings("phases", "window_rules")
+
+    # --- the whole study ----------------------------------------------------------------------------------------
+
+    def pca_json(self, _wildcards: Any) -> str:
+        """Return which models share components, of which corpus each group is, and how turns are measured."""
+        models = self._study.models.values()
+        content = json.loads(self._settings("bootstrap", "phases"))
+        content["groups"] = {model.name: model.group for model in models}
+        content["corpora"] = {model.group: model.fields.corpus for model in models}
+        return json.dumps(content, sort_keys=True)
+
+    def claims_json(self, _wildcards: Any) -> str:
+        """Return what claims depend on besides tables."""
+        content = json.loads(self._settings("heads", "in_context", "phases", "bootstrap", "claims"))
+        return json.dumps({"settings": content, "models": self._study.told_models()}, sort_keys=True)
+
     # --- figures ------------------------------------------------------------------------------------------------
 
     def figure_models(self, wildcards: Any) -> list[str]:
@@ -182,43 +217,84 @@ class Jobs:
         """Return every block that the job's figure shows, to be zipped with `figure_block_models`."""
         return _parts(self._shown(wildcards.figure))["block"]
 
-    @property
-    def pca_parts(self) -> dict[str, list[Any]]:
-        """The blocks of the joint PCA, to be zipped: those of the models that its figure shows, or else of all."""
-        return _parts(self._shown("pca")) if "pca" in self.figures else self.parts
-
     def figure_models_json(self, wildcards: Any) -> str:
         """Return what a figure says of the models it shows."""
-        told = [
-            {
-                "name": model.name,
-                "family": model.family,
-                "label": model.label,
-                "n_layers": model.fields.n_layers,
-                "seed": model.fields.seed,
-                "smeared_keys": model.fields.smeared_keys,
-                "d_mlp": model.fields.d_mlp,
-                "swept": ", ".join(
-                    f"{name} {getattr(model.fields, name)}"
-                    for name in self._study.swept_fields(model.family)
-                    if name not in _TOLD_APART
-                ),
-            }
-            for model in self._shown(wildcards.figure)
-        ]
-        return json.dumps(told, sort_keys=True)
+        return json.dumps([self._told(model) for model in self._shown(wildcards.figure)], sort_keys=True)
 
-    def figure_json(self, _wildcards: Any) -> str:
-        """Return what figures depend on besides tables."""
-        return self._settings(*_FIGURE_SETTINGS)
+    def figure_json(self, wildcards: Any) -> str:
+        """Return what the job's figure depends on besides tables."""
+        return self._figure_settings(wildcards.figure)
+
+    def page_json(self, _wildcards: Any) -> str:
+        """Return what the pages of models depend on besides tables: the same as the figure of all of them."""
+        return self._figure_settings("model_analysis")
+
+    def page_models_json(self, wildcards: Any) -> str:
+        """Return what its page says of the job's model."""
+        return json.dumps([self._told(self._model(wildcards))], sort_keys=True)
+
+    def _figure_settings(self, figure: str) -> str:
+        content = json.loads(self._settings(*_FIGURE_SETTINGS))
+        shown: dict[Any, FigureModels] = dict(self._study.config.figures)
+        if figure in shown:
+            content["time"] = shown[figure].time
+        return json.dumps(content, sort_keys=True)
+
+    def _told(self, model: Model) -> dict[str, Any]:
+        """Return what figures are told of a model."""
+        return {
+            "name": model.name,
+            "family": model.family,
+            "label": model.label,
+            "n_layers": model.fields.n_layers,
+            "seed": model.fields.seed,
+            "smeared_keys": model.fields.smeared_keys,
+            "d_mlp": model.fields.d_mlp,
+            "corpus": model.fields.corpus,
+            "n_parameters": model.n_parameters,
+            "swept": ", ".join(
+                f"{name} {getattr(model.fields, name)}"
+                for name in self._study.swept_fields(model.family)
+                if name not in _TOLD_APART and len(self._study.values_of(model.family, name)) > 1
+            ),
+        }
 
     def figure_counts(self, wildcards: Any) -> dict[str, int]:
         """Return the numbers that the caption of the job's figure names, by their places in the configuration."""
+        return self._counts(wildcards.figure)
+
+    def page_counts(self, _wildcards: Any) -> dict[str, int]:
+        """Return the numbers that the caption of a model's page names."""
+        return self._counts("model_page")
+
+    def _counts(self, figure: str) -> dict[str, int]:
         counts = {}
-        for place in _FIGURE_COUNTS.get(wildcards.figure, ()):
+        for place in _FIGURE_COUNTS.get(figure, ()):
             part, field = place.split(".")
             counts[place] = getattr(getattr(self._study.config, part), field)
         return counts
+
+    # --- the report ---------------------------------------------------------------------------------------------
+
+    def report_json(self, _wildcards: Any) -> str:
+        """Return what the report says besides figures and tables: the study, its models, its whole configuration."""
+        study = self._study
+        content = {
+            "study": study.name,
+            "description": study.config.description,
+            "counts": {figure: self._counts(figure) for figure in self.figures},
+            "models": [
+                {
+                    **{name: getattr(model.fields, name) for name in ("n_layers", "d_model", "corpus", "seed")},
+                    **{name: getattr(model, name) for name in ("name", "family", "label", "n_parameters")},
+                    "tokens": model.tokens_at(model.fields.n_steps),
+                }
+                for model in study.models.values()
+            ],
+            "heads": study.config.heads.model_dump(mode="json"),
+            "configuration": study.resolved(),
+        }
+        return json.dumps(content, sort_keys=True)
 
     # --- code ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from induction.errors import InductionError, nearest
 from induction.study.architecture import Architecture
-from induction.study.config import ConfigFile, Family, FigureModels, ModelFields, ModelsFile, StudyConfig
+from induction.study.config import ConfigFile, Family, FigureModels, ModelFields, ModelsFile, StudyConfig, Sweep
 from induction.study.corpora import Corpus
 from induction.study.reading import CONFIG_FILE, MODELS_FILE, read_yaml, validate
 from induction.study.steps import blocks, snapshot_steps
@@ -32,6 +32,8 @@ class Model:
     label: str
     fields: ModelFields
     vocab_size: int
+    group: str = ""
+    """Models of one group share principal components; all are of one corpus."""
 
     @property
     def architecture(self) -> Architecture:
@@ -51,6 +53,12 @@ class Model:
     def tokens_at(self, step: int) -> int:
         """Training tokens seen after `step` steps."""
         return step * self.fields.batch_size * self.fields.n_ctx
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights of the blocks' matrices, embeddings not counted (paper: 12 n_layers d_model^2 with MLPs)."""
+        shape = self.architecture
+        return shape.n_layers * (4 * shape.n_heads * shape.d_head + 2 * shape.d_mlp) * shape.d_model
 
     @property
     def tokens_needed(self) -> int:
@@ -78,7 +86,9 @@ class Study:
         self.name = name
         self.config = config
         self.corpora: dict[str, Corpus] = models_file.corpora
-        self.families: dict[str, Family] = {family: models_file.families[family] for family in config.families}
+        self.families: dict[str, Family] = {
+            family: _swept_anew(models_file.families[family], config.sweeps.get(family)) for family in config.families
+        }
         self.models: dict[str, Model] = {}
         for family_name, family in self.families.items():
             for model in self._members(family_name, family):
@@ -117,7 +127,8 @@ class Study:
                     "Permitted: letters, digits and . _ - inside."
                 )
             vocab_size = self.corpora[fields.corpus].vocab_size
-            members.append(Model(name, family_name, family.label, fields, vocab_size))
+            group = f"{fields.corpus}, {family.group}" if family.group else fields.corpus
+            members.append(Model(name, family_name, family.label, fields, vocab_size, group))
         return members
 
     def _check_context(self, where: str, fields: ModelFields) -> None:
@@ -151,6 +162,40 @@ class Study:
     def swept_fields(self, family: str) -> list[str]:
         """Return the names of the fields that a family sweeps."""
         return _swept_fields(self.families[family])
+
+    def values_of(self, family: str, field: str) -> list[Any]:
+        """Return the values that a family sweeps over in a field."""
+        return list(getattr(self.families[family].sweep, field))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole configuration with all defaults, as JSON values: the study, its families and corpora."""
+        used = dict.fromkeys(model.fields.corpus for model in self.models.values())
+        return {
+            "study": self.config.model_dump(mode="json"),
+            "families": {
+                name: {
+                    "base": next(model for model in self.models.values() if model.family == name).fields.model_dump(
+                        mode="json"
+                    ),
+                    "sweep": family.sweep.model_dump(mode="json", exclude_none=True),
+                }
+                for name, family in self.families.items()
+            },
+            "corpora": {name: self.corpora[name].model_dump(mode="json") for name in used},
+        }
+
+    def told_models(self) -> list[dict[str, Any]]:
+        """Return all models with all that defines them, as JSON values."""
+        return [
+            {
+                "name": model.name,
+                "family": model.family,
+                "label": model.label,
+                "vocab_size": model.vocab_size,
+                "fields": model.fields.model_dump(mode="json"),
+            }
+            for model in self.models.values()
+        ]
 
     def corpus(self, name: str) -> Corpus:
         """Return a corpus by name.
@@ -215,6 +260,7 @@ def load_study(folder: Path = Path(), study: str | None = None) -> Study:
         )
     chosen = config.studies[name]
     _check_families(f"studies.{name}.families", chosen.families, models_file.families)
+    _check_families(f"studies.{name}.sweeps", tuple(chosen.sweeps), chosen.families)
     for figure, shown in chosen.figures.items():
         _check_families(f"studies.{name}.figures.{figure}.families", shown.families, chosen.families)
     return Study(name, chosen, models_file)
@@ -227,6 +273,13 @@ def _check_families(where: str, asked: tuple[str, ...], permitted: Any) -> None:
                 f"{CONFIG_FILE}: {where}: no family is called {family}. Permitted: {', '.join(permitted)}."
                 f"{nearest(family, permitted)}"
             )
+
+
+def _swept_anew(family: Family, sweep: Sweep | None) -> Family:
+    """Return a family with what a study says of its sweep in place of its own."""
+    if sweep is None:
+        return family
+    return family.model_copy(update={"sweep": family.sweep.model_copy(update=sweep.model_dump(exclude_none=True))})
 
 
 def _swept_fields(family: Family) -> list[str]:

@@ -32,7 +32,7 @@ CLAIMS = Table(
             nullable=True,
         ),
         Column("verdict", "string", "holds, fails, or cannot be told."),
-        Column("reason", "string", "Why, in words."),
+        Column("reason", "string", "Why that is the verdict, in words."),
     ),
 )
 

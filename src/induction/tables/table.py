@@ -103,6 +103,12 @@ class Table:
             raise InductionError(f"table {self.name}: two rows have the same {', '.join(self.key)} in {paths}")
         return frame
 
+    def empty(self) -> pl.DataFrame:
+        """Return the table without rows, `model` included."""
+        schema = pa.schema([column.arrow_field(1) for column in self.columns])
+        frame = pl.DataFrame(pl.from_arrow(schema.empty_table()))
+        return frame.with_columns(pl.lit("").alias("model")) if self.partitioned else frame
+
     def _read_part(self, path: Path, columns: Sequence[str] | None) -> pl.DataFrame:
         again = remake(path)
         with open_parquet(path, f"part of table {self.name}") as file:
@@ -241,6 +247,11 @@ def model_of(path: Path) -> str:
     if not found:
         raise InductionError(f"{path}: a part of this table lies in a folder model=NAME")
     return str(found[-1])
+
+
+def table_of(path: Path) -> str:
+    """Return the table that a file is of, from where it lies: TABLE/model=NAME/….parquet, or TABLE.parquet."""
+    return path.parent.parent.name if path.parent.name.startswith("model=") else path.stem
 
 
 def _leaf(column: Column) -> str:

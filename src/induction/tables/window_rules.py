@@ -8,7 +8,7 @@ WINDOW_RULES = Table(
     key=("model", "rule", "value"),
     columns=(
         Column("rule", "string", "Field of `phases` in config/config.yaml."),
-        Column("value", "float64", "Its value here."),
+        Column("value", "float64", "Its value in this row."),
         Column("usual", "bool", "Whether this is the study's own value."),
         Column("found", "bool", "Whether the windowed ICL score has a window under it."),
         Column("support", "float64", "Share of the bootstrap resamples that have one.", 0, 1),

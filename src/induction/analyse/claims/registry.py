@@ -23,8 +23,8 @@ _CLAIMS = (
         "In models of two and more layers in-context learning arrives abruptly.",
         "|ICL| goes from under 0.15 to about 0.4 nats",
         "A step and a straight ramp from the first to the last snapshot are fitted to the windowed ICL score by least "
-        "squares. Holds if the step leaves less unexplained than the ramp and the score before it is smaller than "
-        "early_icl_nats; fails if the ramp leaves less. The step's place, found from the score alone and by no rule of "
+        "squares. Holds if the step leaves less unexplained than the ramp and takes the score from a size below "
+        "early_icl_nats to in-context learning of more; fails if the ramp leaves less. The step's place, found from the score alone and by no rule of "
         "phases, stands beside it.",
     ),
     Claim(
@@ -91,8 +91,8 @@ _CLAIMS = (
         "The change is not an effect of the schedule.",
         "no step of the schedule falls on the window",
         "Between models that differ in the schedule alone: how far the window's midpoint moves for each token by which "
-        "the schedule moves. Holds if below `half`, fails if above; fails if one of them has a window and the other has "
-        "none.",
+        "the schedule moves. Holds if below `half`, fails if above; fails if one of them has a window and the other "
+        "has none.",
     ),
     Claim(
         11,
@@ -164,8 +164,8 @@ _CLAIMS = (
         "Induction heads also do the abstract task.",
         "they attend to labels of the same kind",
         "Attention on labels of the same kind, as a share of that on labels: induction heads less the other heads of "
-        "their layers that look at labels as much or more (or, where there are none, all others of their layers). Holds "
-        "if above min_task_excess, fails if below.",
+        "their layers that look at labels as much or more (or, where there are none, all others of their layers). "
+        "Holds if above min_task_excess, fails if below.",
     ),
     Claim(
         21,
@@ -184,7 +184,8 @@ _CLAIMS = (
     Claim(
         23,
         "Induction heads sit in certain layers.",
-        "the last layer (attention-only), the last but one (5 and 6 layers with MLPs), the first half (24 and 40 layers)",
+        "the last layer (attention-only), the last but one (5 and 6 layers with MLPs), the first half (24 and 40 "
+        "layers)",
         "Of the induction heads of models of these shapes, the share in those layers. Holds if above `half`, fails if "
         "below; of other shapes the paper says nothing.",
     ),

@@ -1,0 +1,309 @@
+"""What heads score, on the abstract task, by their weights and by layer: claims 20 to 23 and 27.
+
+Suffix letters: H head, N the sample itself and then its resamples.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import stats
+
+from induction.analyse.claims.evidence import Architecture, Evidence
+from induction.analyse.claims.judging import (
+    Estimate,
+    Judgement,
+    NotTestableError,
+    above,
+    ending,
+    normal_draws,
+    share_of,
+    together,
+)
+from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+
+Floats = NDArray[np.float64]
+
+_N_STANDARD_ERRORS = 2
+_MATCHES_PREFIXES = 0.1
+"""Claim 22: prefix matching above which a head matches prefixes; the rule names it."""
+_MIN_HEADS = 4
+"""Claim 21: heads from which Fisher's interval of a correlation exists."""
+_MANY_LAYERS = 16
+"""Claim 27: only models of more have such heads."""
+_FOLLOWS = (
+    ("copying", "ov_copying", "copying and the eigenvalues of the OV circuit"),
+    ("prefix_matching", "qk_trace", "prefix matching and the trace of the QK circuit"),
+)
+
+
+def abstract_task(evidence: Evidence) -> list[Judgement]:
+    """Claim 20: attention on labels of the same kind, induction heads less matched other heads of their layers.
+
+    Errors of heads count as independent, since tables tell each head's alone.
+
+    Raises:
+        NotTestableError: no model has both an induction head and others in its layer, measured on the task.
+    """
+    settings = evidence.settings
+    found = []
+    for one in evidence.architectures:
+        figures, told = [], []
+        for number, model in enumerate(one.models):
+            heads = evidence.last_with_class("pattern_tasks", model)
+            weight_H = _against_matched(heads)
+            if weight_H is None:
+                continue
+            same_H, error_H, chance_H = (
+                heads[name].to_numpy().astype(np.float64) for name in ("same_label", "same_label_se", "chance")
+            )
+            figures.append(normal_draws(same_H, error_H, settings.bootstrap, number) @ weight_H)
+            told.append([weight_H.clip(min=0) @ same_H, weight_H.clip(min=0) @ chance_H])
+        if not figures:
+            continue
+        estimate = evidence.over_seeds(figures)
+        same, chance = np.mean(told, axis=0)
+        reason = (
+            f"Of the attention on labels, induction heads have {same:.1%} on those of the same kind, the heads they "
+            f"are held against {same - estimate.value:.1%}, and even attention {chance:.1%}{ending(estimate.n_seeds)}"
+        )
+        found.append(
+            Judgement(
+                one.subject,
+                "attention on labels of the same kind, share of that on labels, induction heads less others",
+                estimate,
+                above(estimate, settings.claims.min_task_excess),
+                reason,
+            )
+        )
+    if not found:
+        raise NotTestableError(
+            "needs a model with an induction head, and other heads in its layer, that is measured on the abstract "
+            "task: none in this study; add 2 to n_layers of one of its families, or train it longer"
+        )
+    return found
+
+
+def _against_matched(heads: pl.DataFrame) -> Floats | None:
+    """Return the weights of heads in the mean, over induction heads, of their score less that of matched heads, [H].
+
+    Matched are the other heads of the layer that look at labels as much or more; where there are none, all others of
+    the layer. None if no induction head has others in its layer.
+    """
+    layer_H, on_labels_H = heads["layer"].to_numpy(), heads["on_labels"].to_numpy()
+    is_induction_H = (heads["class"] == "induction").to_numpy()
+    weights = []
+    for head in np.flatnonzero(is_induction_H):
+        others_H = ~is_induction_H & (layer_H == layer_H[head])
+        matched_H = others_H & (on_labels_H >= on_labels_H[head])
+        compared_H = matched_H if matched_H.any() else others_H
+        if compared_H.any():
+            weight_H = np.where(compared_H, -1 / compared_H.sum(), 0)
+            weight_H[head] = 1
+            weights.append(weight_H)
+    return np.mean(weights, axis=0) if weights else None
+
+
+def weights(evidence: Evidence) -> list[Judgement]:
+    """Claim 21: rank correlations of what heads do with what their weights say, over the heads of all models.
+
+    The figure is the smaller one. One that cannot be computed leaves the claim open, unless the other one fails it.
+
+    Raises:
+        NotTestableError: neither can be computed.
+    """
+    settings = evidence.settings
+    heads = _last_heads(evidence)
+    known, verdicts, told = [], [], []
+    for score, weight, words in _FOLLOWS:
+        both = heads.select(score, weight).drop_nulls()
+        if (estimate := rank_correlation(both[score], both[weight], settings.bootstrap.confidence)) is None:
+            verdicts.append(CANNOT_BE_TOLD)
+            told.append(f"of {words} not known, over {len(both)} heads")
+            continue
+        known.append(estimate)
+        verdicts.append(above(estimate, settings.claims.min_correlation))
+        told.append(
+            f"of {words} {estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}], over {len(both)} heads"
+        )
+    if not known:
+        raise NotTestableError(
+            f"needs {_MIN_HEADS} or more heads that differ in their scores: {len(heads)} heads in this study; add "
+            "models, attention-only ones of two or more layers among them"
+        )
+    n_seeds = _fewest_seeds(evidence.architectures)
+    return [
+        Judgement(
+            "heads of all models",
+            "the smaller one of both rank correlations",
+            min(known, key=lambda estimate: estimate.value)._replace(n_seeds=n_seeds),
+            together(verdicts),
+            f"The rank correlation is, {'; '.join(told)}{ending(n_seeds)}",
+        )
+    ]
+
+
+def rank_correlation(x: pl.Series, y: pl.Series, confidence: float) -> Estimate | None:
+    """Return Spearman's rank correlation with Fisher's interval; none with too few heads, or if all are alike.
+
+    Fisher's transform has no value at 1 and -1: the interval is centred where two neighbours would have changed places.
+
+    Source: its variance for rank correlations, 1.06/(n - 3): Fieller, Hartley and Pearson 1957.
+    """
+    n_heads = len(x)
+    if n_heads < _MIN_HEADS or x.n_unique() == 1 or y.n_unique() == 1:
+        return None
+    value = float(stats.spearmanr(x.to_numpy(), y.to_numpy()).statistic)
+    most = 1 - 12 / (n_heads**3 - n_heads)
+    centre = math.atanh(max(-most, min(most, value)))
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(1.06 / (n_heads - 3))
+    low, high = math.tanh(centre - half), math.tanh(centre + half)
+    return Estimate(value, min(low, value), max(high, value), "heads")
+
+
+def copies(evidence: Evidence) -> list[Judgement]:
+    """Claim 22: of the heads of all models that match prefixes, the share that copy.
+
+    Raises:
+        NotTestableError: no head matches prefixes.
+    """
+    surely = pl.col("prefix_matching") - _N_STANDARD_ERRORS * pl.col("prefix_matching_se") > _MATCHES_PREFIXES
+    matching = _last_heads(evidence).filter(surely)
+    if matching.is_empty():
+        raise NotTestableError(
+            f"needs heads whose prefix matching is above {_MATCHES_PREFIXES:g} by two standard errors: none in this "
+            "study; add 2 to n_layers of one of its families, or train it longer"
+        )
+    n_copying, n_seeds = len(matching.filter(pl.col("copying") > 0)), _fewest_seeds(evidence.architectures)
+    settings = evidence.settings
+    estimate = share_of(n_copying, len(matching), settings.bootstrap.confidence, n_seeds=n_seeds)
+    return [
+        Judgement(
+            "heads of all models",
+            "share of heads that copy, among those that match prefixes",
+            estimate,
+            above(estimate, settings.claims.half),
+            f"Of {len(matching)} heads that match prefixes {n_copying} have copying above 0{ending(n_seeds)}",
+        )
+    ]
+
+
+class _Shape(NamedTuple):
+    """Models of which the paper says where their induction heads sit, and where that is."""
+
+    subject: str
+    place: str
+    has: Callable[[Architecture], bool]
+    is_there: Callable[[int], pl.Expr]
+    """From the number of layers."""
+
+
+_SHAPES = (
+    _Shape(
+        "attention-only models",
+        "the last layer",
+        lambda one: one.fields.d_mlp == 0,
+        lambda n_layers: pl.col("layer") == n_layers - 1,
+    ),
+    _Shape(
+        "models of 5 and 6 layers with MLPs",
+        "the last layer but one",
+        lambda one: one.fields.d_mlp > 0 and one.fields.n_layers in (5, 6),
+        lambda n_layers: pl.col("layer") == n_layers - 2,
+    ),
+    _Shape(
+        "models of 24 and 40 layers with MLPs",
+        "the first half of the layers",
+        lambda one: one.fields.d_mlp > 0 and one.fields.n_layers in (24, 40),
+        lambda n_layers: pl.col("layer") < n_layers / 2,
+    ),
+)
+
+
+def layers(evidence: Evidence) -> list[Judgement]:
+    """Claim 23: of the induction heads of a shape of models, the share in the layers that the paper names.
+
+    Smeared keys are another shape, of which the paper says nothing; a single layer is no place that could be another.
+
+    Raises:
+        NotTestableError: no model of these shapes has an induction head.
+    """
+    settings = evidence.settings
+    found = []
+    for shape in _SHAPES:
+        of_shape = [one for one in evidence.deep() if shape.has(one) and not one.fields.smeared_keys]
+        is_there = [
+            there
+            for one in of_shape
+            for there in evidence.last_heads(one.models)
+            .filter(pl.col("class") == "induction")
+            .select(shape.is_there(one.fields.n_layers))
+            .to_series()
+        ]
+        if not is_there:
+            continue
+        n_seeds = _fewest_seeds(of_shape)
+        estimate = share_of(sum(is_there), len(is_there), settings.bootstrap.confidence, n_seeds=n_seeds)
+        found.append(
+            Judgement(
+                shape.subject,
+                f"share of induction heads in {shape.place}",
+                estimate,
+                above(estimate, settings.claims.half),
+                f"Models have {sum(is_there)} of {len(is_there)} induction heads in {shape.place}{ending(n_seeds)}",
+            )
+        )
+    if not found:
+        raise NotTestableError(
+            "needs an attention-only model of two or more layers, or one of 5, 6, 24 or 40 layers with MLPs, that has "
+            "an induction head: none in this study; add one, or train it longer"
+        )
+    return found
+
+
+def anti_copying(evidence: Evidence) -> list[Judgement]:
+    """Claim 27: heads of models of more than 16 layers that match prefixes and anti-copy.
+
+    The interval of their number goes from those that surely do, by two standard errors, to those that may.
+
+    Raises:
+        NotTestableError: no model has more than 16 layers.
+    """
+    many = [one for one in evidence.architectures if one.fields.n_layers > _MANY_LAYERS]
+    if not many:
+        raise NotTestableError(
+            f"needs a model of more than {_MANY_LAYERS} layers: none in this study; add {_MANY_LAYERS + 1} or more to "
+            "n_layers of one of its families"
+        )
+    settings = evidence.settings
+    heads = evidence.last_heads([model for one in many for model in one.models])
+
+    def count(n_errors: int) -> int:
+        matching = pl.col("prefix_matching") - n_errors * pl.col("prefix_matching_se")
+        copying = pl.col("copying") + n_errors * pl.col("copying_se")
+        bounds = settings.heads.induction_prefix_matching, -settings.claims.min_anticopying
+        return len(heads.filter(matching >= bounds[0], copying < bounds[1]))
+
+    surely, found, perhaps = count(_N_STANDARD_ERRORS), count(0), count(-_N_STANDARD_ERRORS)
+    n_seeds = _fewest_seeds(many)
+    return [
+        Judgement(
+            f"models of more than {_MANY_LAYERS} layers",
+            "heads that match prefixes and anti-copy",
+            Estimate(found, surely, perhaps, "heads", n_seeds),
+            HOLDS if surely else CANNOT_BE_TOLD if perhaps else FAILS,
+            f"Of {len(heads)} heads {surely} match prefixes and anti-copy by two standard errors, and {perhaps} do or "
+            f"miss it by less{ending(n_seeds)}",
+        )
+    ]
+
+
+def _last_heads(evidence: Evidence) -> pl.DataFrame:
+    return evidence.last_heads([model for one in evidence.architectures for model in one.models])
+
+
+def _fewest_seeds(architectures: Sequence[Architecture]) -> int:
+    return min(len(one.models) for one in architectures)

@@ -1,0 +1,200 @@
+"""A study that is still running, analysed and drawn from the blocks that exist; beside its results, never among them.
+
+Snakemake makes a figure when all that it shows is measured. This makes it of what there is: the analysis of every model
+is made anew from its measured blocks, tables of last snapshots are taken where they exist, figures say what is missing.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from induction.analyse.attributions import attributions
+from induction.analyse.claims.stage import claims
+from induction.analyse.curves import curves
+from induction.analyse.passages import passages
+from induction.analyse.pca import pca
+from induction.analyse.phases import phases
+from induction.analyse.repetitions import repetitions
+from induction.analyse.window_rules import window_rules
+from induction.corpus.token_classes import read_classed_examples
+from induction.errors import InductionError
+from induction.figures.stage import figure
+from induction.study.jobs import Jobs
+from induction.study.study import Model, Study
+
+_ANALYSED = (
+    "curves",
+    "replicates",
+    "phases",
+    "onsets",
+    "window_rules",
+    "attributions",
+    "repetitions",
+    "passages",
+)
+_OF_LAST_SNAPSHOTS = ("set_ablations", "idealised", "compositions", "pattern_tasks", "case_studies")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a draft made: of each model the measured blocks of all, figures, and what could not be made and why."""
+
+    measured: dict[str, tuple[int, int]]
+    figures: list[str]
+    left_out: dict[str, str]
+
+
+def draft(study: Study, results: Path, out: Path, names: Sequence[str] = ()) -> Drawn:
+    """Analyse and draw a study from the blocks whose losses and heads are measured.
+
+    Args:
+        study: the study.
+        results: its folder `results`; only read.
+        out: where tables, figures and claims.md go.
+        names: figures to draw; default: all of the study.
+
+    Returns:
+        What was made. A figure that nothing can be shown of yet is left out, with the reason.
+
+    Raises:
+        InductionError: no block of any model is measured yet, or a figure is none of the study's.
+    """
+    jobs = Jobs(study)
+    for name in names:
+        study.models_of(name)
+    blocks = {name: _measured_blocks(model, results) for name, model in study.models.items()}
+    begun = [model for name, model in study.models.items() if blocks[name]]
+    if not begun:
+        raise InductionError(
+            f"{results}/tables: no block of study {study.name} has both losses and heads yet. Run snakemake first."
+        )
+    left_out: dict[str, str] = {}
+    for model in begun:
+        _analyse(model, blocks[model.name], study, results / "tables", results / "corpora", out / "tables", left_out)
+    _shared(begun, blocks, jobs, results, out, left_out)
+    parts = _parts(study, blocks, results / "tables", out / "tables")
+    drawn = []
+    for name in names or jobs.figures:
+        asked = SimpleNamespace(figure=name)
+        of_models = {model.name for model in study.models_of(name)}
+        given = [path for path, model in parts if model is None or model in of_models]
+        settings = jobs.figure_json(asked)
+        if _tried(
+            name, left_out, figure, name, given, jobs.figure_models_json(asked), settings, out / "figures" / name
+        ):
+            drawn.append(name)
+    return Drawn(
+        {name: (len(found), len(study.models[name].blocks)) for name, found in blocks.items()}, drawn, left_out
+    )
+
+
+def as_text(drawn: Drawn, out: Path) -> str:
+    """Return what a draft made, in lines for people."""
+    lines = [f"{name}: {found} of {n} blocks" for name, (found, n) in drawn.measured.items()]
+    lines += [f"{out}/figures/{name}.pdf" for name in drawn.figures]
+    lines += [f"left out: {what}: {why}" for what, why in drawn.left_out.items()]
+    return "\n".join(lines)
+
+
+def _measured_blocks(model: Model, results: Path) -> list[int]:
+    """Return the first blocks, without a gap, whose losses and heads are measured."""
+    found: list[int] = []
+    for block in range(len(model.blocks)):
+        if not all(_block(results / "tables", table, model.name, block).is_file() for table in ("losses", "heads")):
+            break
+        found.append(block)
+    return found
+
+
+def _analyse(
+    model: Model,
+    blocks: list[int],
+    study: Study,
+    tables: Path,
+    corpora: Path,
+    out: Path,
+    left_out: dict[str, str],
+) -> None:
+    """Write the analysis of one model."""
+    config = study.config
+    losses, heads = ([_block(tables, table, model.name, block) for block in blocks] for table in ("losses", "heads"))
+    ablations = [path for block in blocks if (path := _block(tables, "ablations", model.name, block)).is_file()]
+    evaluation = corpora / model.fields.corpus / "evaluation.safetensors"
+    named = {table: _part(out, table, model.name) for table in _ANALYSED}
+    by_examples = (losses, heads, evaluation, config.in_context, config.bootstrap)
+    steps: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
+        ("curves", curves, (*by_examples, named["curves"], named["replicates"])),
+        ("phases", phases, (*by_examples, config.phases, named["phases"], named["onsets"])),
+        (
+            "window_rules",
+            window_rules,
+            (named["curves"], named["replicates"], config.phases, config.window_rules, named["window_rules"]),
+        ),
+    ]
+    if ablations:
+        given = (ablations, losses, named["phases"], evaluation, config.bootstrap, named["attributions"])
+        steps.append(("attributions", attributions, given))
+    classed = corpora / model.fields.corpus / "token_classes.safetensors"
+    if classed.is_file():
+        examples, found = read_classed_examples(evaluation, classed)
+        classes = (found.classes, found.evaluation)
+        both = (losses, named["phases"])
+        passage = (examples.tokens, *classes, found.texts, found.passages, found.passage_tokens, named["passages"])
+        steps += [
+            ("repetitions", repetitions, (*both, *classes, config.bootstrap, named["repetitions"])),
+            ("passages", passages, (*both, *passage)),
+        ]
+    for table, stage, arguments in steps:
+        _tried(f"{table} of {model.name}", left_out, stage, *arguments)
+
+
+def _shared(
+    begun: list[Model], blocks: dict[str, list[int]], jobs: Jobs, results: Path, out: Path, left_out: dict[str, str]
+) -> None:
+    """Write the tables of all models together."""
+    settings = json.loads(jobs.claims_json(None))
+    config = jobs.study.config
+    losses = [
+        _block(results / "tables", "losses", model.name, block) for model in begun for block in blocks[model.name]
+    ]
+    groups = {model.name: model.group for model in begun}
+    evaluations = {model.group: results / "corpora" / model.fields.corpus / "evaluation.safetensors" for model in begun}
+    shared = out / "tables/pca.parquet"
+    _tried("pca", left_out, pca, losses, evaluations, groups, config.bootstrap, config.phases, shared)
+    given = [path for path, _ in _parts(jobs.study, blocks, results / "tables", out / "tables")]
+    judged = (out / "tables/claims.parquet", out / "tables/orders.parquet", out / "claims.md")
+    _tried("claims", left_out, claims, given, settings["models"], settings["settings"], *judged)
+
+
+def _parts(study: Study, blocks: dict[str, list[int]], tables: Path, made: Path) -> list[tuple[Path, str | None]]:
+    """Return all parts that figures and claims can be made of, and the model of each; none: of all."""
+    found: list[tuple[Path, str | None]] = []
+    for name in study.models:
+        found += [
+            (_block(tables, table, name, block), name) for table in ("heads", "ablations") for block in blocks[name]
+        ]
+        found += [(_part(tables, table, name), name) for table in _OF_LAST_SNAPSHOTS]
+        found += [(_part(made, table, name), name) for table in _ANALYSED if blocks[name]]
+    found.append((made / "pca.parquet", None))
+    return [(path, model) for path, model in found if path.is_file()]
+
+
+def _tried(what: str, left_out: dict[str, str], stage: Callable[..., Any], *arguments: Any) -> bool:
+    """Run a stage; where the study has not come so far, keep why."""
+    try:
+        stage(*arguments)
+    except InductionError as error:
+        left_out[what] = str(error)
+        return False
+    return True
+
+
+def _block(tables: Path, table: str, model: str, block: int) -> Path:
+    return tables / table / f"model={model}" / f"block-{block}.parquet"
+
+
+def _part(tables: Path, table: str, model: str) -> Path:
+    return tables / table / f"model={model}" / "part.parquet"

@@ -1,0 +1,77 @@
+"""What a report is made of: where its figures and tables lie, and what the study says of itself."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from induction.study.analysis import Heads
+from induction.study.strict import Strict
+
+_Number = Annotated[float, Field(ge=0)]
+
+
+class Figure(Strict):
+    """A figure of the study."""
+
+    name: str
+    svg: Path
+    caption: Path
+    """reStructuredText with jinja, as in workflow/report."""
+    """What its title is set under, if anything."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """What the caption says how many there were of, by place in the configuration."""
+    command: str = ""
+    """What makes the figure again."""
+
+
+class Page(Strict):
+    """All figures of one model, on a page of its own."""
+
+    model: str
+    svg: Path
+
+
+class Model(Strict):
+    """What the report says of a model."""
+
+    name: str
+    family: str
+    label: str
+    n_layers: int
+    d_model: int
+    n_parameters: int
+    """Weights of the blocks' matrices, embeddings not counted."""
+    corpus: str
+    seed: int
+    tokens: int
+    """Training tokens seen by its last snapshot."""
+
+
+class Cost(Strict):
+    """What all jobs of a stage took."""
+
+    stage: str
+    jobs: int
+    seconds: _Number
+    longest: _Number
+    peak_mb: _Number
+
+
+class Content(Strict):
+    """All of a report; figures, pages and costs are shown in the order given."""
+
+    study: str
+    description: str = ""
+    figures: tuple[Figure, ...] = ()
+    pages: tuple[Page, ...] = ()
+    claims: Path
+    orders: Path
+    tables: tuple[Path, ...] = ()
+    """Parts of tables heads, case_studies, pca, phases and curves; of another table the footer alone is told."""
+    configuration: dict[str, Any] = Field(default_factory=dict)
+    models: tuple[Model, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    manifests: tuple[Path, ...] = ()
+    """Of the corpora: CORPUS/manifest.json."""
+    heads: Heads = Heads()

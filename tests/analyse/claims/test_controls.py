@@ -1,0 +1,116 @@
+"""Claims 10 and 11: windows that follow the schedule or not, and that come on another corpus or not."""
+
+import pytest
+
+from analyse.claims.planted_study import MILLION, Change, evidence, grown, member, merged, seeds
+from induction.analyse.claims import controls
+from induction.analyse.claims.judging import NotTestableError
+from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+
+WARMUP_STEPS = (50, 600)
+MOVED = 550 * 2048
+WINDOW = Change(2 * MILLION, 3 * MILLION)
+HEAD = {"layer": 1, "head": 0, "prefix_matching": 0.6, "prefix_matching_se": 0.01}
+NO_HEAD = {"layer": 1, "head": 0, "prefix_matching": 0.05, "prefix_matching_se": 0.01}
+
+
+def one_of(judgements):
+    (only,) = judgements
+    return only
+
+
+def moved(by):
+    return Change(WINDOW.start + by, WINDOW.end + by)
+
+
+def with_longer_warmup(*windows):
+    """Return a study of two warm-ups; of each seed the windows of both, or none."""
+    models, tables = [], []
+    for seed, pair in enumerate(windows):
+        for warmup_steps, window in zip(WARMUP_STEPS, pair, strict=True):
+            models.append(member(f"w{warmup_steps}-s{seed}", f"w{warmup_steps}", warmup_steps=warmup_steps, seed=seed))
+            tables.append(grown(models[-1], {"icl": window} if window else {}))
+    return evidence(models, merged(*tables))
+
+
+@pytest.mark.parametrize(
+    ("windows", "verdict"),
+    [
+        ([(WINDOW, WINDOW)], HOLDS),
+        ([(WINDOW, moved(MOVED))], FAILS),
+        ([(WINDOW, moved(-MOVED))], FAILS),
+        ([(WINDOW, moved(MOVED / 2))], CANNOT_BE_TOLD),
+        ([(WINDOW, None)], FAILS),
+        ([(None, WINDOW)], FAILS),
+        ([(None, None)], CANNOT_BE_TOLD),
+        ([(WINDOW, WINDOW)] * 3, HOLDS),
+        ([(WINDOW, WINDOW), (WINDOW, None)], CANNOT_BE_TOLD),
+        ([(WINDOW, moved(MOVED)), (WINDOW, None)], FAILS),
+    ],
+)
+def test_10_asks_whether_the_window_follows_the_warmup(windows, verdict):
+    assert one_of(controls.schedule(with_longer_warmup(*windows))).verdict == verdict
+
+
+def test_10_measures_how_far_the_window_moves_for_each_token():
+    said = one_of(controls.schedule(with_longer_warmup((WINDOW, moved(0.3 * MOVED)))))
+    room = 2 * WINDOW.spread / MOVED
+    assert said.estimate[:3] == pytest.approx((0.3, 0.3 - room, 0.3 + room))
+    assert said.subject == "w600, 2 layers against w50, 2 layers"
+    assert "ends at 0.10M and 1.23M tokens" in said.reason
+    three = one_of(controls.schedule(with_longer_warmup(*[(WINDOW, moved(by * MOVED)) for by in (0.1, 0.2, 0.3)])))
+    assert (three.estimate.over, three.estimate.value) == ("seeds", pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"d_model": 256}])
+def test_10_names_the_models_it_needs(other):
+    models = [member("a"), member("b", "b", warmup_steps=600, **other)]
+    with pytest.raises(NotTestableError, match="differ in warmup_steps alone: none in this study; give warmup_steps"):
+        controls.schedule(evidence(models, merged(*(grown(model) for model in models))))
+
+
+def on_books(*of_seeds, alike=True):
+    """Return a study of two corpora; of each seed on books whether it has a window, and its head."""
+    packages = seeds("attn-2l", len(of_seeds))
+    books = seeds("books-2l", len(of_seeds), "books", corpus="books", vocab_size=2048, d_model=128 if alike else 256)
+    tables = [grown(model, {"icl": WINDOW}, heads=[HEAD]) for model in packages]
+    for model, (window, head) in zip(books, of_seeds, strict=True):
+        tables.append(grown(model, {"icl": WINDOW} if window else {}, heads=[head, NO_HEAD | {"head": 1}]))
+    return evidence([*packages, *books], merged(*tables))
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "verdict"),
+    [
+        ([(True, HEAD)], HOLDS),
+        ([(False, NO_HEAD)], FAILS),
+        ([(True, NO_HEAD)], CANNOT_BE_TOLD),
+        ([(False, HEAD)], CANNOT_BE_TOLD),
+        ([(True, HEAD | {"prefix_matching": 0.31})], CANNOT_BE_TOLD),  # the interval reaches 0.3
+        ([(True, HEAD), (False, HEAD), (True, HEAD)], CANNOT_BE_TOLD),
+        ([(True, HEAD)] * 3, HOLDS),
+    ],
+)
+@pytest.mark.parametrize("alike", [True, False])
+def test_11_asks_for_a_window_and_a_head_on_the_other_corpus(of_seeds, verdict, alike):
+    said = one_of(controls.corpus(on_books(*of_seeds, alike=alike)))
+    assert (said.subject, said.verdict) == ("books, 2 layers", verdict)
+    assert ("no model of the first corpus is alike" in said.reason) == (not alike)
+
+
+def test_11_has_the_interval_of_the_best_head():
+    said = one_of(controls.corpus(on_books((True, HEAD))))
+    assert said.estimate[:3] == pytest.approx((0.6, 0.6 - 0.0196, 0.6 + 0.0196), abs=1e-4)
+
+
+def test_11_prefers_models_that_differ_in_the_corpus_alone():
+    matched = on_books((True, HEAD))
+    wide = member("wide-2l", "wide", corpus="books", d_model=256)
+    said = controls.corpus(evidence([*matched.models, wide], merged(matched.tables, grown(wide, heads=[NO_HEAD]))))
+    assert [judgement.subject for judgement in said] == ["books, 2 layers"]
+
+
+def test_11_names_the_models_it_needs():
+    models = [member("attn-2l"), member("books-1l", "books", corpus="books", n_layers=1)]
+    with pytest.raises(NotTestableError, match=r"two or more layers on another corpus than packages.*add a family"):
+        controls.corpus(evidence(models, merged(*(grown(model, heads=[HEAD]) for model in models))))
