@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "cli": {"study", "tables", "models", "draft", *STAGES},
     "__main__": {"cli"},
 }
-BASE = {"errors", "files"}  # below every room
+BASE = {"errors", "files", "palette"}  # below every room
 NO_TORCH = {"study", "resampling", "tables", "corpus", "analyse", "figures", "report", "draft"}
 
 

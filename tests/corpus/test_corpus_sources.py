@@ -110,6 +110,36 @@ def test_consecutive_rows_with_equal_fields_make_one_document(tmp_path):
         texts_of(files=f"{tmp_path}/*.jsonl", group_by=("bok",))
 
 
+def test_docstrings_alone(tmp_path):
+    code = """'''Module.'''
+
+def later():
+    return 'no docstring'
+
+class A:
+    '''Class,
+
+    then:
+        indented.
+    '''
+    x: int = 0
+    '''Of an attribute: none of Python's own.'''
+
+    async def run(self):
+        '''Method.'''
+
+def f():
+    '''Function.'''
+"""
+    (tmp_path / "a.py").write_text(code)
+    assert texts_of(files=f"{tmp_path}/a.py", extract="docstrings") == [
+        "Module.\n\nClass,\n\nthen:\n    indented.\n\nMethod.\n\nFunction."
+    ]
+    (tmp_path / "b.py").write_text("def (")
+    with pytest.raises(InductionError, match=r"b\.py: no Python file that has docstrings .*exclude"):
+        texts_of(files=f"{tmp_path}/b.py", extract="docstrings")
+
+
 def test_globs_descend_and_exclude(tmp_path):
     for name in ("b/2.txt", "a/1.txt", "a/skip.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -33,7 +33,17 @@ from induction.study.config import FigureName
 from induction.tables.classes import head_classes
 
 ONE, TWO = DEMO[0], DEMO[1]
-GRIDS = ("phase_change", "smeared_keys", "ablations", "pca", "tokens", "circuits", "idealised", "icl_indices", "heat_maps")
+GRIDS = (
+    "phase_change",
+    "smeared_keys",
+    "ablations",
+    "pca",
+    "tokens",
+    "circuits",
+    "idealised",
+    "icl_indices",
+    "heat_maps",
+)
 """Figures with a column for each architecture, or a panel."""
 
 
@@ -282,7 +292,9 @@ def test_the_same_tables_give_the_same_bytes(demo, tmp_path, name):
 
 def test_the_configuration_and_the_captions_know_the_same_figures():
     captions = Path(__file__).parents[2] / "workflow" / "report"
-    assert set(FIGURES) == set(get_args(FigureName)) <= {path.stem for path in captions.glob("*.rst")}
+    figures = set(FIGURES) - {"model_page"}  # a page for each model, asked for by the model's name
+    assert figures == set(get_args(FigureName))
+    assert set(FIGURES) <= {path.stem for path in captions.glob("*.rst")}
 
 
 def test_classes_are_taken_at_the_last_snapshot_and_induction_comes_first():

@@ -8,7 +8,7 @@ import pytest
 from drawings import drawn, in_rows, inputs_of, lines, notes
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
-from simulated_tables import DEMO, SEEDS, STEPS, TOKENS_A_STEP, write_tables
+from simulated_tables import DEMO, SEEDS, SETTINGS_JSON, STEPS, TOKENS_A_STEP, models_json, write_tables
 
 from induction.figures import heat_maps
 from induction.figures.stage import figure
@@ -68,7 +68,7 @@ def test_a_map_shows_the_losses_and_their_slopes_between_the_snapshots(demo, tim
     losses = 4 + np.outer(factor, np.log(INDICES))
     inputs = with_losses(inputs_of("heat_maps", demo), losses, time)
     maps, axes = maps_of(inputs)
-    taken = TOKENS > (0 if time == "log" else -1)
+    taken = TOKENS > 0 if time == "log" else TOKENS >= 0
     place = np.log if time == "log" else np.asarray
     for row, values in ((0, heat_maps.binned(losses[taken]).loss), (1, heat_maps.binned(losses[taken]).slope)):
         mesh = maps[row, 1]
@@ -94,7 +94,7 @@ def test_slopes_have_the_papers_colours_and_a_line_where_they_are_0(demo):
     np.testing.assert_allclose(np.log(path.vertices[:, 1]), turn, atol=0.05)
     result = heat_maps.draw(inputs_of("heat_maps", demo))
     bars = [axis for axis in result.axes if axis.get_label() == "<colorbar>"]
-    assert [len(axis._colorbar.extend) for axis in bars] == [len("both")] * 2
+    assert [axis._colorbar.extend for axis in bars] == ["both", "both"]
 
 
 def test_the_window_is_two_lines_and_a_model_without_one_has_none(demo):
@@ -125,7 +125,5 @@ def test_a_single_snapshot_makes_no_map(tmp_path):
 
 
 def test_files_stay_small(demo, tmp_path):
-    from simulated_tables import SETTINGS_JSON, models_json
-
     figure("heat_maps", demo, models_json(DEMO), SETTINGS_JSON, tmp_path / "heat_maps.pdf")
     assert max(path.stat().st_size for path in tmp_path.iterdir()) < 1_500_000

@@ -26,9 +26,7 @@ from planted_report import (
 )
 
 from induction.errors import InductionError
-from induction.figures import theme
 from induction.files import sha256_file
-from induction.report import palette
 from induction.report.numbers import duration, with_interval
 from induction.report.stage import report
 from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, VERDICTS
@@ -321,15 +319,6 @@ def test_a_claim_without_a_verdict_as_a_whole_is_refused(tmp_path):
     CLAIMS.write(Path(content["claims"]), {name: [row[name] for row in rows] for name in rows[0]})
     with pytest.raises(InductionError, match=r"claims\.parquet: claim 2 has no row of subject all"):
         report(content, tmp_path / "report.html")
-
-
-def test_colours_are_those_of_the_figures():
-    assert palette.CLASS_COLOURS == theme.CLASS_COLOURS
-    assert palette.INK == theme.INK
-    families = ("attn", "smeared", "mlp", "books", "warmup", HOSTILE, "deep", "wide", "long", "short")
-    for family in families:
-        assert palette.family_colour(family) == theme.family_colour(family)
-        assert palette.family_colour(family, families) == theme.family_colour(family, families)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,12 @@ def test_models_of_another_corpus_or_group_share_no_components(tmp_path):
     told = json.loads(Jobs(load_study(tmp_path)).pca_json(None))
     assert told["groups"]["attn-2l-s1"] == told["groups"]["warmup-600-2l-s1"] == "packages"
     assert told["groups"]["mlp-2l-s1"] == "packages, with MLPs"
-    assert told["corpora"] == {"packages": "packages", "packages, with MLPs": "packages", "books": "books"}
+    assert told["corpora"] == {
+        "packages": "packages",
+        "packages, with MLPs": "packages",
+        "docs": "docs",
+        "books": "books",
+    }
 
 
 def test_a_figure_is_told_its_axis_of_time_and_a_page_that_of_all_models(tmp_path):

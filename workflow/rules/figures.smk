@@ -395,7 +395,7 @@ use rule phase_change_figure as class_thresholds_figure with:
         figure="class_thresholds",
 
 
-use rule phase_change_figure as model_page with:
+rule model_page:
     input:
         expand(
             "results/tables/{table}/model={{model}}/part.parquet",
@@ -419,6 +419,8 @@ use rule phase_change_figure as model_page with:
         "results/logs/figures/models/{model}.log",
     benchmark:
         "results/logs/figures/models/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
     params:
         models=study.page_models_json,
         settings=study.page_json,

@@ -1,7 +1,11 @@
 rule report:
     input:
         figures=expand("results/figures/{figure}.svg", figure=study.figures),
-        captions=expand("workflow/report/{figure}.rst", figure=study.figures),
+        captions=expand(
+            "{folder}/workflow/report/{figure}.rst",
+            folder=workflow.basedir,  # where the workflow lies, whatever folder it runs in
+            figure=study.figures,
+        ),
         pages=expand("results/figures/models/{model}.svg", model=study.models),
         claims="results/tables/claims.parquet",
         orders="results/tables/orders.parquet",

@@ -1,5 +1,6 @@
 """The documents of a source: installed Python packages, or files by glob."""
 
+import ast
 import bz2
 import gzip
 import json
@@ -21,6 +22,7 @@ from induction.study.corpora import Source, matches
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _PARQUET_ROWS = 1024
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ def documents(source: Source) -> Iterator[Document]:
             yield from _json_lines(path, source)
         elif kind == ".parquet":
             yield from _parquet_rows(path, source.text_field)
+        elif source.extract == "docstrings":
+            yield _docstrings(_text(path))
         else:
             yield _text(path)
 
@@ -132,6 +136,20 @@ def _text(path: Path) -> Document:
         raise InductionError(
             f"{path}: not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}. {_leave_out(path)}"
         ) from None
+
+
+def _docstrings(document: Document) -> Document:
+    """Return the docstrings of a Python file."""
+    try:
+        nodes = ast.walk(ast.parse(document.text))
+    except (SyntaxError, ValueError) as error:
+        raise InductionError(
+            f"{document.origin}: no Python file that has docstrings ({error}). {_leave_out(Path(document.origin))}"
+        ) from None
+    documented = [node for node in nodes if isinstance(node, _DOCUMENTED)]
+    documented.sort(key=lambda node: getattr(node, "lineno", 0))
+    found = (ast.get_docstring(node) for node in documented)
+    return Document("\n\n".join(text for text in found if text), document.origin)
 
 
 def _json_lines(path: Path, source: Source) -> Iterator[Document]:

@@ -133,9 +133,9 @@ class _Map(NamedTuple):
     @property
     def edges(self) -> Floats:
         """Where a snapshot's cells begin and end: at the first and last, and halfway between others, on the axis."""
-        places = np.log(self.tokens) if self.time == "log" else self.tokens
-        edges = np.concatenate([places[:1], (places[1:] + places[:-1]) / 2, places[-1:]])
-        return np.exp(edges) if self.time == "log" else edges
+        before, after = self.tokens[:-1], self.tokens[1:]
+        halfway = np.sqrt(before * after) if self.time == "log" else (before + after) / 2
+        return np.concatenate([self.tokens[:1], halfway, self.tokens[-1:]])
 
 
 def _map_of(inputs: FigureInputs, architecture: Architecture) -> _Map | None:

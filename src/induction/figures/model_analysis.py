@@ -36,8 +36,6 @@ _LEFT, _RIGHT, _GAP = 0.66, 0.08, 0.13
 _ROW, _BETWEEN, _WIDEST = 0.64, 0.1, 2.4
 _TITLE_LINE, _ABOVE, _TICKS = 0.105, 0.06, 0.36
 _KEY, _BAR, _BAR_BELOW = 1.05, (1.5, 0.07), 0.12
-_CHARACTER = 0.044
-"""Width of a character of a title."""
 _TICK_SIZE = 5.5
 
 Grid = npt.NDArray[Any]
@@ -154,7 +152,7 @@ def draw(inputs: FigureInputs) -> Figure:
     n_bands = ceil(len(architectures) / _MOST_COLUMNS)
     n_columns = ceil(len(architectures) / n_bands)
     across = min(_WIDEST, (theme.WIDE - _LEFT - _RIGHT + _GAP) / n_columns - _GAP)
-    titles = [_title(inputs, architecture, int((across + _GAP) / _CHARACTER)) for architecture in architectures]
+    titles = [_title(inputs, architecture, across + _GAP / 2) for architecture in architectures]
     above = _ABOVE + _TITLE_LINE * max(title.count("\n") + 1 for title in titles)
     figure = Figure(figsize=(theme.WIDE, n_bands * (above + _UP + _TICKS) + _KEY))
     keys = keys_of(inputs)
@@ -176,13 +174,22 @@ def draw(inputs: FigureInputs) -> Figure:
     return figure
 
 
-def _title(inputs: FigureInputs, architecture: Architecture, characters: int) -> str:
-    """Return a column's title, in lines of so many characters at most."""
+def _title(inputs: FigureInputs, architecture: Architecture, width: float) -> str:
+    """Return a column's title, in lines of so many inches at most; what takes too many lines is cut."""
     *variant, depth = inputs.title(architecture).split("\n")
-    lines = [line for part in variant for line in textwrap.wrap(part, characters)]
+    lines = [line for part in variant for line in _wrapped(part, width)]
     if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1][: characters - 1]}…"]
+        lines = [*lines[: _MOST_LINES - 1], f"{lines[_MOST_LINES - 1][:-1]}…"]
     return "\n".join([*lines, depth])
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    size = mpl.rcParams["axes.titlesize"]
+    for characters in range(len(text), 1, -1):
+        lines = textwrap.wrap(text, characters)
+        if all(theme.text_width(line, size) <= width for line in lines):
+            return lines
+    return list(text)
 
 
 def _panels_at(figure: Figure, top: float, across: float, n_columns: int) -> Grid:

@@ -2,11 +2,10 @@
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from zlib import crc32
 
 import matplotlib as mpl
 import numpy as np
@@ -23,9 +22,13 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from induction.files import replacing
+from induction.palette import CLASS_COLOURS as CLASS_COLOURS  # noqa: PLC0414 - figures take all that they look like from here
+from induction.palette import INK as INK  # noqa: PLC0414
+from induction.palette import family_colour as family_colour  # noqa: PLC0414
 
 NARROW, WIDE = 3.4, 7.0
 """Width of a column and of a page, in inches."""
@@ -36,18 +39,9 @@ _MOST_COLUMNS = 6
 THIN, BOLD = 0.7, 1.6
 """Widths of lines, in points."""
 
-# Okabe and Ito's palette: told apart by colour-blind readers.
-_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
-_FAMILY_COLOURS = {"attn": _BLUE, "smeared": _VERMILION, "mlp": _GREEN, "books": _ORANGE, "warmup": _PURPLE}
-_FREE_COLOURS = (_SKY, "#8C6D31", "#666666", "#84C341")
-
 _WINDOW_OPACITY = 0.1
 GREY = "#9A9A9A"
-INK = "#333333"
 _EDGE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 1.5))}
-
-CLASS_COLOURS: dict[str, str] = {"induction": "#B2182B", "previous-token": "#4393C3", "other": "#B5B5B5"}
-"""Dark, middle and light, so that the classes are told apart in grey too."""
 
 CLASS_MARKERS: dict[str, str] = {"induction": "o", "previous-token": "s", "other": ""}
 POINT_MARKERS: dict[str, str] = {"induction": "o", "previous-token": "s", "other": "^"}
@@ -152,24 +146,6 @@ def save(figure: Figure, out: Path) -> None:
 # --- colours ----------------------------------------------------------------------------------------------------
 
 
-def family_colour(family: str, among: Iterable[str] = ()) -> str:
-    """Return a family's colour, the same in every figure; a family not listed here gets one by its name.
-
-    Args:
-        family: name of the family.
-        among: the families of the figure. As long as there are colours left, no two of them get the same.
-    """
-    if family in _FAMILY_COLOURS:
-        return _FAMILY_COLOURS[family]
-    given: dict[str, str] = {}
-    for other in sorted({family, *among} - _FAMILY_COLOURS.keys()):
-        first = crc32(other.encode()) % len(_FREE_COLOURS)
-        preferred = [*_FREE_COLOURS[first:], *_FREE_COLOURS[:first]]
-        left = [colour for colour in preferred if colour not in given.values()]
-        given[other] = (left or preferred)[0]
-    return given[family]
-
-
 def layer_colours(n_layers: int) -> list[str]:
     """Return a colour a layer, from light to dark, so that they are told apart in grey; a single layer is dark."""
     return [to_hex(_DEPTH_COLOURS(place)) for place in np.linspace(0, 1, n_layers)] if n_layers > 1 else [_darkest()]
@@ -233,11 +209,11 @@ def panel_at(figure: Figure, left: float, bottom: float, width: float, height: f
 def over_tokens(axes: npt.NDArray[Any], time: Time) -> None:
     """Make one axis of training tokens of all axes' x, [row, column], written below the last row."""
     first = axes[-1, 0]
-    tokens_axis(first, n_ticks=3 + 4 // axes.shape[1], time=time)
     for axis in axes.flat:
         if axis is not first:
             axis.sharex(first)
             axis.margins(x=_TOKENS_MARGIN)
+    tokens_axis(first, n_ticks=3 + 4 // axes.shape[1], time=time)
     for axis in axes[:-1].flat:
         axis.tick_params(labelbottom=False)
     for axis in axes[-1]:
@@ -350,6 +326,12 @@ def limit(axis: Axes, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64
     if len(low):
         margin = 0.05 * (high.max() - low.min() or 1)
         axis.set_ylim(low.min() - margin, high.max() + margin)
+
+
+def text_width(text: str, points: float) -> float:
+    """Return how wide a line of text is, in inches."""
+    font = FontProperties(family=STYLE["font.family"], size=points)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def tokens_text(tokens: float) -> str:

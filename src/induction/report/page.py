@@ -9,9 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from induction.palette import CLASS_COLOURS
 from induction.report import numbers
 from induction.report.content import Content, Model
-from induction.report.palette import CLASS_COLOURS
 from induction.report.pictures import Drawing, Picture
 from induction.report.provenance import Provenance
 from induction.report.scatters import Plot

@@ -10,11 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from induction.palette import CLASS_COLOURS, INK, family_colour
 from induction.report.content import Model
-from induction.report.palette import CLASS_COLOURS, CLASS_SYMBOLS, INK, depth_dash, family_colour
 from induction.study.analysis import Heads
 from induction.tables.classes import head_classes
 
+_CLASS_SYMBOLS = {"induction": "circle", "previous-token": "square", "other": "triangle-up"}
+_DEPTH_DASHES = ("dot", "solid", "dash", "dashdot", "longdash", "longdashdot")
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 _AXIS = {"zeroline": False, "linecolor": INK, "ticks": "outside", "gridcolor": "#E6E6E6"}
 _SCORES = {
@@ -110,7 +112,11 @@ def _way(name: str, rows: pl.DataFrame, model: Model | None, families: set[str])
         "name": shown,
         "x": rows["pc1"].to_list(),
         "y": rows["pc2"].to_list(),
-        "line": {"color": colour, "width": 1.2, "dash": depth_dash(model.n_layers) if model else "solid"},
+        "line": {
+            "color": colour,
+            "width": 1.2,
+            "dash": _DEPTH_DASHES[(model.n_layers - 1) % len(_DEPTH_DASHES)] if model else "solid",
+        },
         "marker": {
             "color": colour,
             "symbol": [ends.get(step, "circle") for step in steps],
@@ -141,7 +147,7 @@ def _points(kind: str, rows: pl.DataFrame, other: str) -> dict[str, Any]:
         "y": rows[other].to_list(),
         "marker": {
             "color": CLASS_COLOURS[kind],
-            "symbol": CLASS_SYMBOLS[kind],
+            "symbol": _CLASS_SYMBOLS[kind],
             "size": 9,
             "line": {"color": INK, "width": 0.6},
         },

@@ -3,7 +3,7 @@
 import glob
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,11 @@ class Source(Strict):
         description="Fields of .jsonl files: consecutive rows in which these are equal make one document, a line each.",
     )
     include: tuple[str, ...] = Field(("*.py",), description="Of a package: file names to take (shell patterns).")
+    extract: Literal["all", "docstrings"] = Field(
+        "all",
+        description="all: a file's whole text. docstrings: of Python files, those of modules, classes and functions, "
+        "in their order, parted by empty lines.",
+    )
     exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
     weight: PositiveFloat | None = Field(
         None, description="Share of the training tokens, relative to the other sources; default: all there is."

@@ -210,7 +210,8 @@ def _abrupt(evidence: Evidence, one: Architecture) -> Judgement:
         ratio,
         verdict,
         f"A ramp leaves {ratio.value:.3g} times what a step leaves unexplained; the step goes from {before.value:.2f} "
-        f"to {-gained.value:.2f} nats at {in_millions(*spanned(list(places.values())))} tokens, {beside}{ending(len(fits))}",
+        f"to {-gained.value:.2f} nats at {in_millions(*spanned(list(places.values())))} tokens, "
+        f"{beside}{ending(len(fits))}",
         chance_of_as_many(chances, sum(inside)) if windows else None,
     )
 

@@ -24,8 +24,8 @@ _CLAIMS = (
         "|ICL| goes from under 0.15 to about 0.4 nats",
         "A step and a straight ramp from the first to the last snapshot are fitted to the windowed ICL score by least "
         "squares. Holds if the step leaves less unexplained than the ramp and takes the score from a size below "
-        "early_icl_nats to in-context learning of more; fails if the ramp leaves less. The step's place, found from the score alone and by no rule of "
-        "phases, stands beside it.",
+        "early_icl_nats to in-context learning of more; fails if the ramp leaves less. The step's place, found from "
+        "the score alone and by no rule of phases, stands beside it.",
     ),
     Claim(
         2,
