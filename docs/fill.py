@@ -9,12 +9,11 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 from PIL import Image
 
-from induction.tables.claims import ALL, CLAIMS, FAILS, HOLDS
+from induction.analyse.claims.people import MARKS, escaped, figures
+from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -69,22 +68,15 @@ def bench() -> str:
 
 
 def claims() -> str:
-    """Return the verdict on every claim with this study's figure, as a table; the reasons stand in the report."""
+    """Return the verdict on every claim with this study's figures; rules and reasons stand in the report."""
     lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
-    rows = CLAIMS.read(ROOT / "results/tables/claims.parquet")
-    for whole in rows.filter(subject=ALL).iter_rows(named=True):
-        judged = rows.filter(pl.col("claim") == whole["claim"], pl.col("subject") != ALL)
-        told = [told_of(row) for row in judged.drop_nulls("estimate").iter_rows(named=True)]
-        shown = "<br>".join(told) if told else whole["reason"]
-        verdict = {HOLDS: "**holds**", FAILS: "**fails**"}.get(whole["verdict"], whole["verdict"])
-        lines.append(f"| {whole['claim']} | {whole['statement']} | {verdict} | {shown} |")
+    rows = CLAIMS.read(ROOT / "results/tables/claims.parquet").to_dicts()
+    for whole in rows:
+        if whole["subject"] == ALL:
+            shown = figures([row for row in rows if row["claim"] == whole["claim"]]) or whole["reason"]
+            cells = (str(whole["claim"]), whole["statement"], MARKS[whole["verdict"]], shown)
+            lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def told_of(row: dict[str, Any]) -> str:
-    """Return a subject's figure with its interval."""
-    value, low, high = (f"{row[name]:.3g}" for name in ("estimate", "estimate_low", "estimate_high"))
-    return f"{row['subject']}: {row['quantity']} {value} [{low}, {high}] ({row['verdict']})"
 
 
 def fill(text: str, name: str, content: str) -> str:

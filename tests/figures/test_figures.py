@@ -31,6 +31,7 @@ from induction.figures.stage import FIGURES, figure
 from induction.study.analysis import Heads
 from induction.study.config import FigureName
 from induction.tables.classes import head_classes
+from induction.tables.schemas import TABLES
 
 ONE, TWO = DEMO[0], DEMO[1]
 GRIDS = (
@@ -131,6 +132,23 @@ def test_pca_draws_each_way_by_time_with_its_window_and_the_others_behind(demo):
         assert not lines(axes[0], label)
     assert axes[0].get_ylabel() == "PC2, nats\n(16% of the variance)"
     assert axes[4].get_xlabel() == "PC1, nats\n(71% of the variance)"
+
+
+def test_groups_of_the_pca_share_neither_axes_nor_models_behind(tmp_path):
+    paths = write_tables(tmp_path, (ONE, TWO))
+    whole = TABLES["pca"].read(paths[-1])
+    other = pl.when(pl.col("model") == TWO.name).then(pl.lit("books")).otherwise(pl.col("group"))
+    share = pl.when(pl.col("model") == TWO.name).then(0.5).otherwise(pl.col("pc1_explained"))
+    whole = whole.with_columns(other.alias("group"), share.alias("pc1_explained"))
+    TABLES["pca"].write(paths[-1], whole.to_dict(as_series=False))
+    _, _, (first, second) = drawn("pca", paths, (ONE, TWO))
+    assert not lines(first, TWO.name)
+    assert not lines(second, ONE.name)
+    assert not first.get_shared_x_axes().joined(first, second)
+    assert [axis.get_xlabel() for axis in (first, second)] == [
+        "PC1, nats\n(71% of the variance)",
+        "PC1, nats\n(50% of the variance)",
+    ]
 
 
 # --- seeds ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import yaml
 
+from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,14 @@ STUDY = {
         "circuits": {"families": ["attn"]},
         "idealised": {"families": ["attn"]},
         "case_studies": {"families": ["attn"]},
+        "heat_maps": {"families": ["attn"], "time": "log"},
+        "model_analysis": {"families": ["attn", "smeared"]},
+        "loss_by_index": {"families": ["attn"]},
+        "order_inversion": {"families": ["attn"]},
+        "head_scores": {"families": ["attn"]},
+        "icl_indices": {"families": ["attn"]},
+        "window_rules": {"families": ["attn"]},
+        "class_thresholds": {"families": ["attn"]},
     },
 }
 
@@ -120,9 +129,15 @@ class Project:
         return jobs - {"all", "tables"}
 
 
+MODELS = ("attn-1l-s0", "attn-2l-s0", "smeared-1l-s0")
+PAGES = {f"model_page {model}" for model in MODELS}
 WITH_WINDOWS = {
-    f"{figure}_figure" for figure in ("phase_change", "smeared_keys", "ablations", "pca", "tokens", "case_studies")
-}
+    f"{figure}_figure"
+    for figure in (
+        "phase_change", "smeared_keys", "ablations", "pca", "tokens", "case_studies", "heat_maps", "model_analysis",
+        "order_inversion", "icl_indices", "window_rules",
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +174,7 @@ def test_every_figure_and_table_is_there(project):
     rows = {
         name: pl.read_parquet(tables / name / "**/*.parquet", hive_partitioning=True)
         for name in TABLES
-        if name != "pca"
+        if TABLES[name].partitioned
     }
     assert rows["training"].filter(model="attn-2l-s0").height == 30
     assert rows["losses"].filter(model="attn-2l-s0").height == 7 * 24
@@ -174,10 +189,74 @@ def test_every_figure_and_table_is_there(project):
     assert set(rows["case_studies"]["step"]) == {30}
     assert rows["curves"].filter(model="smeared-1l-s0")["step"].to_list() == [0, 5, 10, 15]
     assert rows["phases"]["signal"].n_unique() == 4
+    assert rows["replicates"].filter(model="attn-2l-s0").height == 7
+    claims = CLAIMS.read(tables / "claims.parquet")
+    assert sorted(claims.filter(subject=ALL)["claim"]) == list(range(1, 30))
+    assert (project.folder / "results/claims.md").read_text(encoding="utf-8").count("\n") == 2 + 29
     by_duckdb = duckdb.sql(
         f"select count(*) from read_parquet('{tables}/losses/**/*.parquet', hive_partitioning=true)"
     ).fetchall()
     assert by_duckdb == [(rows["losses"].height,)]
+
+
+def test_the_report_shows_every_figure_claim_and_model(project):
+    page = (project.folder / "results/report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml;base64,") == len(STUDY["figures"]) + len(MODELS)
+    for model in MODELS:
+        assert (project.folder / f"results/figures/models/{model}.pdf").stat().st_size > 1000
+        assert model in page
+    assert not re.search(r'(?:src|href)="https?://', page.replace("https://arxiv.org", ""))
+
+
+def test_snakemakes_own_report_has_every_figure_with_its_caption(project):
+    done = project.run("--report", "own.html")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (project.folder / "own.html").read_text(encoding="utf-8")
+    for figure in (*STUDY["figures"], *(f"models/{model}" for model in MODELS)):
+        assert f"results/figures/{figure}.svg" in page
+    for category in ("Phase change", "Models", "Curiosities", "Sensitivity"):
+        assert category in page
+    assert "24 evaluation examples" in page, "captions are filled in"
+
+
+def test_a_study_that_is_still_running_is_drawn_from_the_blocks_that_exist(project, tmp_path):
+    shutil.copytree(project.folder / "config", tmp_path / "config")
+    shutil.copytree(
+        project.folder / "results", tmp_path / "results", ignore=shutil.ignore_patterns("models", "figures")
+    )
+    tables = tmp_path / "results/tables"
+    for table in (
+        "curves",
+        "replicates",
+        "phases",
+        "onsets",
+        "window_rules",
+        "attributions",
+        "repetitions",
+        "passages",
+    ):
+        shutil.rmtree(tables / table)
+    for table in ("idealised", "case_studies", "pattern_tasks", "compositions", "set_ablations"):
+        shutil.rmtree(tables / table)
+    for unmade in ("claims.parquet", "orders.parquet", "pca.parquet"):
+        (tables / unmade).unlink()
+    for table in ("losses", "heads", "ablations"):
+        shutil.rmtree(tables / table / "model=smeared-1l-s0")
+    (tables / "losses/model=attn-2l-s0/block-1.parquet").unlink()
+    before = sorted(tables.rglob("*"))
+    said = subprocess.run(
+        [sys.executable, "-m", "induction", "draft"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert "attn-1l-s0: 2 of 2 blocks" in said
+    assert "attn-2l-s0: 1 of 2 blocks" in said
+    assert "smeared-1l-s0: 0 of 1 blocks" in said
+    draft = tmp_path / "results/draft"
+    assert pl.read_parquet(draft / "tables/curves/model=attn-2l-s0/part.parquet")["step"].to_list() == [0, 5, 10, 15]
+    for figure in ("phase_change", "pca", "smeared_keys", "heat_maps", "model_analysis", "tokens", "window_rules"):
+        assert (draft / f"figures/{figure}.pdf").is_file(), said
+    assert "left out: idealised: figure idealised: needs table idealised, of which no part is given" in said
+    assert (draft / "claims.md").read_text(encoding="utf-8").count("\n") == 2 + 29
+    assert sorted(tables.rglob("*")) == before, "nothing is written among the results"
 
 
 def test_the_queries_of_the_readme_run_and_agree(project):
@@ -198,21 +277,9 @@ def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
     assert benchmark["max_rss"].cast(pl.Float64, strict=False)[0] < 2000, "peak memory, MB"
 
 
-def test_the_tables_target_makes_what_no_figure_shows(project):
-    assert project.planned("tables") == {
-        f"{stage} smeared-1l-s0{block}"
-        for stage, block in (
-            ("ablations", " 0"),
-            ("set_ablations", ""),
-            ("attributions", ""),
-            ("idealised", ""),
-            ("compositions", ""),
-            ("pattern_tasks", ""),
-            ("case_studies", ""),
-            ("repetitions", ""),
-            ("passages", ""),
-        )
-    }
+def test_the_tables_target_makes_what_no_figure_and_no_claim_shows(project):
+    stages = ("set_ablations", "compositions", "passages", "window_rules")
+    assert project.planned("tables") == {f"{stage} smeared-1l-s0" for stage in stages}
 
 
 def test_snapshots_can_be_read_by_whoever_may_read_tables(project):
@@ -229,16 +296,17 @@ def test_a_comment_or_docstring_replans_nothing(restored):
 
 def test_a_figures_module_replans_that_figure_alone(restored):
     restored.edit("figures/pca.py", lambda text: text + "\nADDED = 1\n")
-    assert restored.planned() == {"pca_figure"}
+    assert restored.planned() == {"pca_figure", "report"}
 
 
 def test_a_measurements_module_replans_it_and_what_reads_it(restored):
     restored.edit("measure/ablations.py", lambda text: text + "\nADDED = 1\n")
-    models = {"attn-1l-s0": 2, "attn-2l-s0": 2}
+    models = {"attn-1l-s0": 2, "attn-2l-s0": 2, "smeared-1l-s0": 1}
     ablations = {f"ablations {model} {block}" for model, n_blocks in models.items() for block in range(n_blocks)}
-    ablations |= {f"set_ablations {model}" for model in models}
+    ablations |= {f"set_ablations attn-{n_layers}l-s0" for n_layers in (1, 2)}
     attributions = {f"attributions {model}" for model in models}
-    assert restored.planned() == ablations | attributions | {"ablations_figure"}
+    figures = {f"{figure}_figure" for figure in ("ablations", "class_thresholds", "model_analysis")}
+    assert restored.planned() == ablations | attributions | figures | PAGES | {"claims", "report"}
 
 
 def test_an_edit_of_training_code_trains_nothing(restored):
@@ -249,16 +317,19 @@ def test_an_edit_of_training_code_trains_nothing(restored):
 def test_a_changed_window_measures_nothing_again(restored):
     restored.configure(study={"phases": {"min_icl_drop_nats": 0.3}})
     plan = restored.planned()
-    assert {job.split()[0] for job in plan} == {"phases", "attributions", "repetitions", "passages", *WITH_WINDOWS}
+    analysis = {"phases", "window_rules", "attributions", "repetitions", "passages", "pca", "claims"}
+    assert {job.split()[0] for job in plan} == analysis | {"model_page", "report"} | WITH_WINDOWS
 
 
 def test_a_value_added_to_a_sweep_plans_the_new_model_and_the_figures_that_show_it(restored):
     families = {**FAMILIES, "smeared": {**FAMILIES["smeared"], "sweep": {"n_layers": [1, 2]}}}
     restored.configure(families=families)
     plan = restored.planned()
-    new = {f"{stage} smeared-2l-s0 0" for stage in ("train", "losses", "heads")}
-    new |= {"curves smeared-2l-s0", "phases smeared-2l-s0"}
-    assert plan == new | {"pca", "pca_figure", "smeared_keys_figure"}
+    new = {f"{stage} smeared-2l-s0 0" for stage in ("train", "losses", "heads", "ablations")}
+    once = ("curves", "phases", "attributions", "idealised", "pattern_tasks", "repetitions", "case_studies")
+    new |= {f"{stage} smeared-2l-s0" for stage in (*once, "model_page")}
+    figures = {f"{figure}_figure" for figure in ("pca", "smeared_keys", "model_analysis")}
+    assert plan == new | figures | PAGES | {"pca", "claims", "report"}
 
 
 def test_more_steps_train_only_what_is_new(restored):
@@ -276,7 +347,8 @@ def test_a_learning_rate_trains_its_family_again_and_no_other(restored):
     assert {job for job in plan if job.startswith("train")} == {
         f"train attn-{n}l-s0 {b}" for n in (1, 2) for b in (0, 1)
     }
-    assert not any(job.endswith(("smeared-1l-s0", "smeared-1l-s0 0")) for job in plan)
+    of_others = {job for job in plan if job.endswith(("smeared-1l-s0", "smeared-1l-s0 0"))}
+    assert of_others == {"model_page smeared-1l-s0"}, "it shows the joint PCA"
 
 
 def test_mistakes_reach_the_user_without_a_traceback(restored):

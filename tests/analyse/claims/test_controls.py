@@ -62,6 +62,11 @@ def test_10_measures_how_far_the_window_moves_for_each_token():
     assert (three.estimate.over, three.estimate.value) == ("seeds", pytest.approx(0.2))
 
 
+def test_10_says_where_the_windows_are_in_tokens_weighted_by_the_learning_rate():
+    said = one_of(controls.schedule(with_longer_warmup((WINDOW, moved(MOVED / 2)))))
+    assert "(tokens weighted by the learning rate, linear in the warm-up: 2.45M and 2.45M)" in said.reason
+
+
 @pytest.mark.parametrize("other", [{"seed": 1}, {"d_model": 256}])
 def test_10_names_the_models_it_needs(other):
     models = [member("a"), member("b", "b", warmup_steps=600, **other)]
@@ -101,6 +106,19 @@ def test_11_asks_for_a_window_and_a_head_on_the_other_corpus(of_seeds, verdict, 
 def test_11_has_the_interval_of_the_best_head():
     said = one_of(controls.corpus(on_books((True, HEAD))))
     assert said.estimate[:3] == pytest.approx((0.6, 0.6 - 0.0196, 0.6 + 0.0196), abs=1e-4)
+
+
+def test_11_says_how_much_each_corpus_repeats():
+    study = on_books((False, NO_HEAD))
+    assert "follows again" not in one_of(controls.corpus(study)).reason
+    counts = {"attn-2l-s0": (60, 40), "books-2l-s0": (25, 75)}
+    rows = [
+        {"model": model, "class": kind, "n_tokens": n}
+        for model, of_classes in counts.items()
+        for kind, n in zip(("continued", "broken"), of_classes, strict=True)
+    ]
+    repeated = evidence(study.models, {**study.tables, "repetitions": rows})
+    assert "what followed it follows again 60% on packages, 25% on books" in one_of(controls.corpus(repeated)).reason
 
 
 def test_11_prefers_models_that_differ_in_the_corpus_alone():

@@ -126,10 +126,11 @@ def test_a_share_has_wilsons_interval():
     assert share_of(3, 3, 0.95)[:3] == pytest.approx((1, 3 / (3 + z2), 1))
 
 
-def test_a_claim_fails_with_one_subject_and_holds_with_one_and_no_failure():
+def test_a_claim_fails_with_one_subject_and_holds_with_most_and_no_failure():
     said = {word: Judgement(word, "", None, word, f"why {word}", n_seeds=n) for n, word in enumerate((HOLDS, FAILS), 1)}
     unknown = Judgement("unknown", "", None, CANNOT_BE_TOLD, "", n_seeds=3)
-    assert summed_up([said[HOLDS], unknown]).verdict == HOLDS
+    assert summed_up([said[HOLDS], said[HOLDS], unknown]).verdict == HOLDS
+    assert summed_up([said[HOLDS], unknown]).verdict == CANNOT_BE_TOLD
     assert summed_up([said[HOLDS], said[FAILS], unknown]).verdict == FAILS
     assert summed_up([unknown, unknown]).verdict == CANNOT_BE_TOLD
     whole = summed_up([said[HOLDS], said[FAILS]])

@@ -19,6 +19,7 @@ from induction.analyse.claims.judging import (
     spanned,
 )
 from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.repetitions import BROKEN, CONTINUED
 
 
 def schedule(evidence: Evidence) -> list[Judgement]:
@@ -72,6 +73,9 @@ def _schedule(evidence: Evidence, subject: str, seeds: list[tuple[Member, Member
         verdicts.append(size_below(estimate, evidence.settings.claims.half))
         before, after = (float(np.mean([pair[place].value for pair in both])) for place in (0, 1))
         moved += f", the window's midpoints lie at {in_millions(before)} and {in_millions(after)}"
+        if before > ends[0] and after > ends[1]:
+            weighted = in_millions(before - ends[0] / 2), in_millions(after - ends[1] / 2)
+            moved += f" (tokens weighted by the learning rate, linear in the warm-up: {weighted[0]} and {weighted[1]})"
     if n_one_only:
         moved += f"; in {n_one_only} of {len(seeds)} seeds only one of the two has a window"
     return Judgement(subject, quantity, estimate, agreed(verdicts), moved + ending(len(seeds)), n_seeds=len(seeds))
@@ -99,9 +103,27 @@ def _corpus(evidence: Evidence, one: Architecture, matched: bool) -> Judgement:
     else:
         said = f"On {one.fields.corpus} there is no window: {evidence.no_window(one.models)}"
     said += f"; the best head's prefix matching ends at {heads.value:.2f}, against {bound:g}"
+    said += _repetition(evidence, one)
     said += "" if matched else "; no model of the first corpus is alike in all else"
     quantity = "prefix matching of the best head at the last snapshot"
     return Judgement(one.subject, quantity, heads, verdict, said + ending(len(one.models)))
+
+
+def _repetition(evidence: Evidence, one: Architecture) -> str:
+    """Say how much an induction head can gain on each corpus: how often what followed a token earlier follows again."""
+    corpora = list(dict.fromkeys([evidence.models[0].fields.corpus, one.fields.corpus]))
+    told = []
+    for corpus in corpora:
+        on_corpus = [model for model in evidence.models if model.fields.corpus == corpus]
+        frames = [rows for model in on_corpus if len(rows := evidence.last("repetitions", model))]
+        if not frames:
+            return ""
+        counts = dict(frames[0].select("class", "n_tokens").iter_rows())
+        repeated = counts.get(CONTINUED, 0) + counts.get(BROKEN, 0)
+        if not repeated:
+            return ""
+        told.append(f"{counts.get(CONTINUED, 0) / repeated:.0%} on {corpus}")
+    return f"; after a token that stood earlier in the example, what followed it follows again {', '.join(told)}"
 
 
 def _best_prefix_matching(evidence: Evidence, model: Member) -> Estimate:

@@ -104,13 +104,15 @@ def chance_of_overlap(window: tuple[float, float], width: float, training: tuple
 def summed_up(judgements: Sequence[Judgement]) -> Judgement:
     """Return the row of a claim as a whole.
 
-    It fails if it fails for any subject, holds if it holds for some and fails for none, else cannot be told.
+    It fails if it fails for any subject, holds if it holds for more than half of them and fails for none, else it
+    cannot be told.
     """
     counts = {
         verdict: [one.subject for one in judgements if one.verdict == verdict]
         for verdict in (HOLDS, FAILS, CANNOT_BE_TOLD)
     }
-    verdict = FAILS if counts[FAILS] else HOLDS if counts[HOLDS] else CANNOT_BE_TOLD
+    mostly = 2 * len(counts[HOLDS]) > len(judgements)
+    verdict = FAILS if counts[FAILS] else HOLDS if mostly else CANNOT_BE_TOLD
     if len(judgements) == 1:
         reason = judgements[0].reason
     else:
