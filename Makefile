@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help demo demo-check readme test check format bench lock clean
+.PHONY: help demo demo-full demo-check readme test check format bench lock clean
 
 help:
-	@echo 'make demo        train five small models on this machine, measure them, draw the figures'
+	@echo 'make demo        train eight small models on this machine, measure them, judge the claims, draw and report'
+	@echo 'make demo-full   the same with three seeds of every model and three layers: hours'
 	@echo 'make demo-check  hold the results of the demo against what they must show'
 	@echo 'make test        run the tests'
 	@echo 'make check       formatting, lint, types, snakemake --lint'
@@ -20,7 +21,11 @@ help:
 
 demo: $(VENV)/.run
 	@$(SNAKEMAKE)
-	@echo && echo 'The figures:' && ls -1 results/figures/*.pdf
+	@echo && echo 'The figures:' && ls -1 results/figures/*.pdf && echo 'All of it in one page: results/report.html'
+
+demo-full: $(VENV)/.run
+	@$(SNAKEMAKE) --config study=demo-full
+	@echo && echo 'The report: results/report.html'
 
 demo-check: $(VENV)/.run
 	@$(BIN)/induction check
@@ -78,4 +83,5 @@ lock:
 	$(UV_COMPILE) --extra dev --output-file requirements-dev.lock && sed -i -E '$(NOT_LOCKED)' requirements-dev.lock
 
 clean:
-	rm -rf results/corpora results/models results/tables results/figures results/logs
+	rm -rf results/corpora results/models results/tables results/figures results/logs results/draft results/claims.md \
+	    results/report.html
