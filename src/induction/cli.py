@@ -296,7 +296,9 @@ def _report(args: Arguments) -> None:
     paths = {name: [str(path) for path in getattr(args, name)] for name in ("tables", "manifests")}
     pages = [{"model": svg.stem, "svg": str(svg)} for svg in args.pages]
     judged = {"claims": str(args.claims), "orders": str(args.orders), "costs": costs(args.logs).to_dicts()}
-    report({**content, **paths, **judged, "figures": figures, "pages": pages}, args.out)
+    caption = {"path": str(args.page_caption), "counts": counts.get("model_page", {})}
+    shown = {"figures": figures, "pages": pages, "page_caption": caption}
+    report({**content, **paths, **judged, **shown}, args.out)
 
 
 def _draft(args: Arguments) -> None:
@@ -624,9 +626,10 @@ STAGES = {
             Option("--figures", "figures to show, NAME.svg, in this order", Path, many=True),
             Option("--captions", "their captions, NAME.rst", Path, many=True),
             Option("--pages", "pages of models, MODEL.svg", Path, many=True),
+            Option("--page-caption", "their caption, model_page.rst", Path),
             Option("--claims", "the table claims", Path),
             Option("--orders", "the table orders", Path),
-            Option("--tables", "parts of the tables heads, case_studies, phases, pca", Path, many=True),
+            Option("--tables", "parts of the tables heads, case_studies, curves, phases, pca", Path, many=True),
             Option("--manifests", "manifests of the corpora", Path, many=True),
             Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),
             _out("results/report.html"),

@@ -5,6 +5,7 @@ is made anew from its measured blocks, tables of last snapshots are taken where 
 """
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,9 @@ def draft(study: Study, results: Path, out: Path, names: Sequence[str] = ()) -> 
         raise InductionError(
             f"{results}/tables: no block of study {study.name} has both losses and heads yet. Run snakemake first."
         )
+    shutil.rmtree(out / "tables", ignore_errors=True)  # of an earlier draft
+    shutil.rmtree(out / "figures", ignore_errors=True)
+    (out / "claims.md").unlink(missing_ok=True)
     left_out: dict[str, str] = {}
     for model in begun:
         _analyse(model, blocks[model.name], study, results / "tables", results / "corpora", out / "tables", left_out)
@@ -166,7 +170,11 @@ def _shared(
     _tried("pca", left_out, pca, losses, evaluations, groups, config.bootstrap, config.phases, shared)
     given = [path for path, _ in _parts(jobs.study, blocks, results / "tables", out / "tables")]
     judged = (out / "tables/claims.parquet", out / "tables/orders.parquet", out / "claims.md")
-    _tried("claims", left_out, claims, given, settings["models"], settings["settings"], *judged)
+    if _tried("claims", left_out, claims, given, settings["models"], settings["settings"], *judged):
+        measured = sum(map(len, blocks.values()))
+        planned = sum(len(model.blocks) for model in jobs.study.models.values())
+        told = f"A draft of {measured} of {planned} blocks: models are compared at the snapshots that they have.\n\n"
+        judged[-1].write_text(told + judged[-1].read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def _parts(study: Study, blocks: dict[str, list[int]], tables: Path, made: Path) -> list[tuple[Path, str | None]]:

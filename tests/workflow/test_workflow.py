@@ -201,7 +201,9 @@ def test_every_figure_and_table_is_there(project):
 
 def test_the_report_shows_every_figure_claim_and_model(project):
     page = (project.folder / "results/report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml;base64,") == len(STUDY["figures"]) + len(MODELS) + 1, "one is also in the summary"
+    assert page.count("data:image/svg+xml;base64,") == len(STUDY["figures"]) + len(MODELS) + 1, (
+        "one is also in the summary"
+    )
     for model in MODELS:
         assert (project.folder / f"results/figures/models/{model}.pdf").stat().st_size > 1000
         assert model in page

@@ -6,6 +6,9 @@ rule report:
             folder=workflow.basedir,  # where the workflow lies, whatever folder it runs in
             figure=study.figures,
         ),
+        page_caption=expand(
+            "{folder}/workflow/report/model_page.rst", folder=workflow.basedir
+        ),
         pages=expand("results/figures/models/{model}.svg", model=study.models),
         claims="results/tables/claims.parquet",
         orders="results/tables/orders.parquet",
@@ -33,6 +36,6 @@ rule report:
         code=study.code_digest("induction.report.stage"),
     shell:
         "induction report --content {params.content:q} --figures {input.figures:q} --captions {input.captions:q}"
-        " --pages {input.pages:q} --claims {input.claims:q} --orders {input.orders:q}"
+        " --pages {input.pages:q} --page-caption {input.page_caption:q} --claims {input.claims:q} --orders {input.orders:q}"
         " --tables {input.tables:q} {input.heads:q} {input.pca:q} --manifests {input.manifests:q}"
         " --out {output:q} 2> {log:q}"

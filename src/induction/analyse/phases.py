@@ -137,7 +137,8 @@ def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tup
     best = final.row(int(final[score].to_numpy().argmax()), named=True)
     one = heads.filter(pl.col("layer") == best["layer"], pl.col("head") == best["head"]).sort("step")
     curve_S, error_S = (one[name].to_numpy().astype(np.float64) for name in (score, f"{score}_se"))
-    noise_RS = np.random.default_rng(bootstrap.seed).standard_normal((bootstrap.n_resamples, len(curve_S)))
+    random = np.random.default_rng([bootstrap.seed, *score.encode()])  # each score has noise of its own
+    noise_RS = random.standard_normal((bootstrap.n_resamples, len(curve_S)))
     return curve_S, curve_S + error_S * noise_RS
 
 

@@ -170,20 +170,23 @@ class FigureInputs:
     def last_rows(self, table: str, architecture: Architecture) -> pl.DataFrame:
         """Return an architecture's rows of a table at its models' last snapshots.
 
+        A model whose table `heads` reaches further is still being measured: it has no such rows yet.
+
         Raises:
-            InductionError: the last snapshot there is not that of table `heads`, by which heads are classed.
+            InductionError: table `heads`, by which heads are classed, ends before the table.
         """
         rows = self.tables[table].filter(pl.col("model").is_in([model.name for model in architecture.models]))
         rows = rows.filter(pl.col("step") == pl.col("step").max().over("model"))
         if "heads" in self.tables:
             ends = self.tables["heads"].group_by("model").agg(pl.col("step").max().alias("end"))
-            both = rows.join(ends, on="model", how="left").filter(pl.col("step").ne_missing(pl.col("end")))
-            for row in both.head(1).to_dicts():
+            both = rows.join(ends, on="model", how="left")
+            for row in both.filter(pl.col("end").is_null() | (pl.col("step") > pl.col("end"))).head(1).to_dicts():
                 of_heads = "without rows" if row["end"] is None else f"of step {row['end']}"
                 raise InductionError(
                     f"table {table} of model {row['model']}: its last snapshot is of step {row['step']}, that of table "
                     f"heads is {of_heads}. Both are needed of the same snapshot: make them again with snakemake"
                 )
+            rows = both.filter(pl.col("step") == pl.col("end")).drop("end")
         return rows
 
     def last_heads(self, table: str, architecture: Architecture) -> pl.DataFrame:
@@ -221,7 +224,8 @@ def read_inputs(
     Raises:
         InductionError: no part of a needed table is given, a part cannot be read, or the JSON is not as it should be.
     """
-    models = validate({"models": _parse(models_json, "models")}, _Models, f"models of figure {figure}").models
+    told = validate({"models": _parse(models_json, "models")}, _Models, f"models of figure {figure}").models
+    models = tuple(model.model_copy(update={"label": model.label.replace("$", r"\$")}) for model in told)
     settings = validate(_parse(settings_json, "settings"), Settings, f"settings of figure {figure}")
     if not models:
         raise InductionError(f"figure {figure}: no models to show. Name families that have models: figures.{figure}")

@@ -53,7 +53,7 @@ def draw(inputs: FigureInputs) -> Figure:
 def _page(page: SubFigure, inputs: FigureInputs, architecture: Architecture, keys: Keys) -> None:
     (model,) = architecture.models
     words = [line for fact in facts(inputs, architecture) for line in textwrap.wrap(fact, _CHARACTERS)]
-    page.suptitle("\n".join([model.name, *words]), fontsize=8, parse_math=False)
+    page.suptitle("\n".join([model.name, *words]), fontsize=8)
     axes = page.subplots(len(_ORDER) // _COLUMNS, _COLUMNS, squeeze=False)
     of = dict(zip(_ORDER, axes.flat, strict=True))
     _over_tokens([axis for panel, axis in of.items() if panel is not WAY], list(axes[-1]), inputs.settings.time)

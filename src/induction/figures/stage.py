@@ -41,7 +41,7 @@ def figure(name: str, tables: Sequence[Path], models_json: str, settings_json: s
         tables: files of the tables that the figure's module lists in NEEDS; those in its ARRAYS are read with arrays.
         models_json: the models to show: a list of objects with the fields of `inputs.Model`.
         settings_json: the parts `heads` and `in_context` of the study's configuration.
-        out: where to; its suffix is replaced.
+        out: where to, without a suffix.
 
     Raises:
         InductionError: there is no such figure, or a table that it needs is missing.

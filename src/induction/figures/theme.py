@@ -139,7 +139,7 @@ _FORMATS: dict[str, dict[str, Any]] = {
 def save(figure: Figure, out: Path) -> None:
     """Write `out` as .pdf, .svg and .png; the same figure gives the same bytes."""
     for suffix, options in _FORMATS.items():
-        with replacing(out.with_suffix(suffix)) as temporary:
+        with replacing(out.with_name(out.name + suffix)) as temporary:
             figure.savefig(temporary, format=suffix[1:], **options)
 
 

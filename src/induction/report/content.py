@@ -18,11 +18,19 @@ class Figure(Strict):
     svg: Path
     caption: Path
     """reStructuredText with jinja, as in workflow/report."""
-    """What its title is set under, if anything."""
     counts: dict[str, int] = Field(default_factory=dict)
     """What the caption says how many there were of, by place in the configuration."""
     command: str = ""
     """What makes the figure again."""
+
+
+class Caption(Strict):
+    """What all pages of models show."""
+
+    path: Path
+    """reStructuredText with jinja, as in workflow/report."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """What it says how many there were of, by place in the configuration."""
 
 
 class Page(Strict):
@@ -65,6 +73,7 @@ class Content(Strict):
     description: str = ""
     figures: tuple[Figure, ...] = ()
     pages: tuple[Page, ...] = ()
+    page_caption: Caption | None = None
     claims: Path
     orders: Path
     tables: tuple[Path, ...] = ()

@@ -70,15 +70,24 @@ def picture_of(figure: Figure) -> Picture:
     Raises:
         InductionError: a file is missing, or the caption is not reStructuredText with jinja.
     """
-    text = _read(figure.caption, f"this caption of figure {figure.name} does not exist.").decode("utf-8")
-    told = SimpleNamespace(params=SimpleNamespace(counts=figure.counts))
+    title, caption = caption_of(figure.name, figure.caption, figure.counts)
+    return Picture(figure, drawing_of(figure.svg), title, caption)
+
+
+def caption_of(name: str, path: Path, counts: dict[str, int]) -> tuple[str, Markup]:
+    """Read a caption; return its title, which is its first words in bold or else its name, and all else.
+
+    Raises:
+        InductionError: the file is missing, or it is not reStructuredText with jinja.
+    """
+    text = _read(path, f"this caption of figure {name} does not exist.").decode("utf-8")
+    told = SimpleNamespace(params=SimpleNamespace(counts=counts))
     try:
         rendered = Environment(autoescape=False).from_string(text).render(snakemake=told)  # not HTML yet
-        tree = publish_doctree(rendered, settings_overrides={**_SETTINGS, "id_prefix": f"caption-{figure.name}-"})
+        tree = publish_doctree(rendered, settings_overrides={**_SETTINGS, "id_prefix": f"caption-{name}-"})
     except (TemplateError, SystemMessage) as error:
-        raise InductionError(f"{figure.caption}: not a caption in reStructuredText with jinja: {error}") from None
-    title = _taken_title(tree) or figure.name.replace("_", " ")
-    return Picture(figure, drawing_of(figure.svg), title, _as_html(tree))
+        raise InductionError(f"{path}: not a caption in reStructuredText with jinja: {error}") from None
+    return _taken_title(tree) or name.replace("_", " "), _as_html(tree)
 
 
 def _taken_title(tree: nodes.document) -> str:

@@ -9,7 +9,7 @@ from induction.errors import InductionError, nearest
 from induction.files import read_json, replacing
 from induction.report.content import Content
 from induction.report.page import rendered
-from induction.report.pictures import drawing_of, picture_of
+from induction.report.pictures import caption_of, drawing_of, picture_of
 from induction.report.provenance import provenance
 from induction.report.scatters import scores_of_heads, ways
 from induction.report.verdicts import read_claims, read_orders
@@ -40,11 +40,13 @@ def report(content: dict[str, Any], out: Path) -> None:
     """
     told = validate(content, Content, "content of the report")
     tables = _read_tables(told.tables)
+    caption = told.page_caption
     html = rendered(
         told,
         claims=read_claims(told.claims),
         orders=read_orders(told.orders),
         pictures=[picture_of(figure) for figure in told.figures],
+        page_caption=caption_of("model_page", caption.path, caption.counts)[1] if caption else None,
         pages=[(one.model, drawing_of(one.svg)) for one in told.pages],
         passages=passages(tables["case_studies"]),
         ways=ways(tables["pca"], tables["phases"], tables["curves"], told.models),

@@ -163,7 +163,9 @@ class FigureModels(Strict):
     """The families that a figure shows, and its axis of training tokens."""
 
     families: tuple[str, ...] = Field(min_length=1, description="Names of families of this study.")
-    time: Literal["linear", "log"] = Field("linear", description="Axis of training tokens.")
+    time: Literal["linear", "log"] = Field(
+        "linear", description="Axis of training tokens; that of model_analysis is also that of the pages of models."
+    )
 
 
 class StudyConfig(Strict):
@@ -187,7 +189,7 @@ class StudyConfig(Strict):
     heads: Heads = Heads()
     window_rules: WindowRules = WindowRules()
     claims: Claims = Claims()
-    figures: dict[FigureName, FigureModels] = Field(description="Figure -> the families it shows.")
+    figures: dict[FigureName, FigureModels] = Field(min_length=1, description="Figure -> the families it shows.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

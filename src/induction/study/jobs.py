@@ -229,8 +229,12 @@ class Jobs:
         return self._figure_settings(wildcards.figure)
 
     def page_json(self, _wildcards: Any) -> str:
-        """Return what the pages of models depend on besides tables: the same as the figure of all of them."""
-        return self._figure_settings("model_analysis")
+        """Return what the pages of models depend on besides tables.
+
+        Their axis of time is that of the figure of all models, or else of the first figure of the study.
+        """
+        drawn = self.figures
+        return self._figure_settings("model_analysis" if "model_analysis" in drawn else drawn[0])
 
     def page_models_json(self, wildcards: Any) -> str:
         """Return what its page says of the job's model."""
@@ -285,7 +289,7 @@ class Jobs:
         content = {
             "study": study.name,
             "description": study.config.description,
-            "counts": {figure: self._counts(figure) for figure in self.figures},
+            "counts": {figure: self._counts(figure) for figure in (*self.figures, "model_page")},
             "models": [
                 {
                     **{name: getattr(model.fields, name) for name in ("n_layers", "d_model", "corpus", "seed")},

@@ -169,14 +169,18 @@ class Study:
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole configuration with all defaults, as JSON values: the study, its families and corpora."""
+        usual = ModelFields().model_dump(mode="json")
         used = dict.fromkeys(model.fields.corpus for model in self.models.values())
         return {
             "study": self.config.model_dump(mode="json"),
             "families": {
                 name: {
-                    "base": next(model for model in self.models.values() if model.family == name).fields.model_dump(
-                        mode="json"
-                    ),
+                    **family.model_dump(mode="json", include={"label", "name", "group"}),
+                    "base": {
+                        field: value
+                        for field, value in {**usual, **family.base.model_dump(mode="json", exclude_unset=True)}.items()
+                        if field not in _swept_fields(family)
+                    },
                     "sweep": family.sweep.model_dump(mode="json", exclude_none=True),
                 }
                 for name, family in self.families.items()

@@ -128,6 +128,15 @@ def test_11_prefers_models_that_differ_in_the_corpus_alone():
     assert [judgement.subject for judgement in said] == ["books, 2 layers"]
 
 
+def test_11_compares_with_the_first_corpus_alone():
+    packages = member("attn-1l", n_layers=1)
+    others = [member(f"{corpus}-2l", corpus, corpus=corpus) for corpus in ("docs", "books")]
+    tables = merged(*(grown(model, {"icl": WINDOW}, heads=[HEAD]) for model in (packages, *others)))
+    said = controls.corpus(evidence([packages, *others], tables))
+    assert [judgement.subject for judgement in said] == ["docs, 2 layers", "books, 2 layers"]
+    assert all("no model of the first corpus is alike" in judgement.reason for judgement in said)
+
+
 def test_11_names_the_models_it_needs():
     models = [member("attn-2l"), member("books-1l", "books", corpus="books", n_layers=1)]
     with pytest.raises(NotTestableError, match=r"two or more layers on another corpus than packages.*add a family"):

@@ -57,7 +57,7 @@ def test_1_holds_for_a_step():
     assert said.verdict == HOLDS
     assert said.estimate.low > 1
     assert "from -0.05 to -0.40 nats" in said.reason
-    assert "inside the window 2.00 to 3.00M" in said.reason
+    assert "overlaps the window 2.00 to 3.00M" in said.reason
     assert said.reason.endswith("; one seed")
     spacing = TOKENS[1]
     starts = (3.1 * MILLION) - (1.9 * MILLION) + spacing  # the step lies between two snapshots in every resample
@@ -83,7 +83,7 @@ def test_1_without_a_window_says_so():
 def test_1_is_over_seeds_where_there_are_some():
     said = one_of(two_layers(formation.abrupt, n_seeds=3))
     assert (said.estimate.over, said.estimate.n_seeds) == ("seeds", 3)
-    assert "in 3 of 3 seeds inside" in said.reason
+    assert "overlaps in 3 of 3 seeds" in said.reason
     assert said.chance < 0.2**3
 
 

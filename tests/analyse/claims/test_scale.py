@@ -85,6 +85,16 @@ def test_seeds_that_all_sizes_have_are_the_unit():
     assert judged.reason.endswith("; 3 seeds")
 
 
+def test_models_that_differ_in_more_than_size_are_no_sizes_of_one_series():
+    models = [
+        member(f"wide-{d_model}-w{warmup}", "wide", d_model=d_model, warmup_steps=warmup)
+        for d_model in (64, 128)
+        for warmup in (50, 600)
+    ]
+    with pytest.raises(NotTestableError, match="in one family: 2 in this study"):
+        scale.final_score(scaled(grown, models, []))
+
+
 @pytest.mark.parametrize("judge", [scale.final_score, scale.order_flips, scale.signature])
 def test_two_sizes_of_a_family_are_too_few(judge):
     with pytest.raises(

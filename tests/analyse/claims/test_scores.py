@@ -180,8 +180,8 @@ def sitting(n_there, n_elsewhere, there, elsewhere):
 @pytest.mark.parametrize(
     ("shape", "there", "elsewhere", "subject"),
     [
-        ({"n_layers": 2}, 1, 0, "attention-only models"),
-        ({"n_layers": 4}, 3, 2, "attention-only models"),
+        ({"n_layers": 3}, 2, 1, "attention-only models of three and more layers"),
+        ({"n_layers": 4}, 3, 2, "attention-only models of three and more layers"),
         ({"n_layers": 5, "d_mlp": 512}, 3, 4, "models of 5 and 6 layers with MLPs"),
         ({"n_layers": 6, "d_mlp": 512}, 4, 5, "models of 5 and 6 layers with MLPs"),
         ({"n_layers": 24, "d_mlp": 512}, 11, 12, "models of 24 and 40 layers with MLPs"),
@@ -198,10 +198,11 @@ def test_layers_of_induction_heads(shape, there, elsewhere, subject):
 
 
 def test_shapes_of_which_the_paper_says_nothing_are_left_out():
-    shapes = [{"n_layers": 1}, {"n_layers": 2, "smeared_keys": True}, {"n_layers": 3, "d_mlp": 512}]
+    shapes = [{"n_layers": 1}, {"n_layers": 2}, {"n_layers": 3, "smeared_keys": True}, {"n_layers": 3, "d_mlp": 512}]
     models = [(member(f"model-{number}", **shape), sitting(3, 0, 0, 0)) for number, shape in enumerate(shapes)]
     with pytest.raises(
-        NotTestableError, match="needs an attention-only model of two or more layers, or one of 5, 6, 24"
+        NotTestableError,
+        match="needs an attention-only model of three or more layers with plain keys, or one of 5, 6, 24",
     ):
         scores.layers(heads_of(*models))
 
@@ -239,8 +240,33 @@ def test_sixteen_layers_are_not_enough():
         scores.anti_copying(heads_of((member("attn", n_layers=16), [{"layer": 0, "head": 0}])))
 
 
-def test_seeds_of_pooled_heads_are_the_fewest_of_any_architecture():
-    models = [*seeds("attn", 3), *seeds("mlp", 2, "mlp", d_mlp=512)]
-    (judged,) = scores.copies(heads_of(*((model, [{"layer": 1, "head": 0, **INDUCTION}]) for model in models)))
-    assert judged.estimate.n_seeds == 2
-    assert judged.reason.endswith("; 2 seeds")
+def test_heads_are_pooled_by_seed_where_there_are_enough():
+    copying = {0: 2, 1: 4, 2: 3}  # of four heads
+
+    def rows(seed):
+        signs = [0.5] * copying[seed] + [-0.5] * (4 - copying[seed])
+        return [{"layer": 1, "head": head, **INDUCTION, "copying": sign} for head, sign in enumerate(signs)]
+
+    models = seeds("attn", 3)
+    (judged,) = scores.copies(heads_of(*((model, rows(model.fields.seed)) for model in models)))
+    half = 4.302653 * 0.25 / 3**0.5  # Student's t of two degrees of freedom, the shares' deviation 0.25
+    assert judged.estimate[:3] == pytest.approx((0.75, 0.75 - half, 0.75 + half), abs=1e-6)
+    assert (judged.estimate.over, judged.verdict) == ("seeds", CANNOT_BE_TOLD)
+    two = [(model, rows(model.fields.seed)) for model in models[:2]]
+    assert scores.copies(heads_of(*two))[0].estimate.over == "heads"
+
+
+def test_a_correlation_is_over_seeds_where_there_are_enough():
+    def rows(model):
+        scattered = np.random.default_rng(model.fields.seed).normal(0, 0.3, 12)
+        return [
+            {"layer": 1, "head": head, "copying": head / 12, "ov_copying": head / 12 + scattered[head]}
+            | {"prefix_matching": head / 12, "qk_trace": float(head)}
+            for head in range(12)
+        ]
+
+    models = seeds("attn", 3)
+    (judged,) = scores.weights(heads_of(*((model, rows(model)) for model in models)))
+    each = [stats.spearmanr([r["copying"] for r in rows(m)], [r["ov_copying"] for r in rows(m)])[0] for m in models]
+    assert judged.estimate.over == "seeds"
+    assert judged.estimate.value == pytest.approx(np.mean(each))

@@ -21,7 +21,6 @@ from induction.analyse.claims.judging import (
     most_of,
     normal_draws,
     seeds_or_own,
-    share_of,
     size_below,
     together,
 )
@@ -60,15 +59,18 @@ def from_induction_heads(evidence: Evidence) -> list[Judgement]:
 
 
 def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.DataFrame]) -> Judgement:
-    """Judge an architecture by the heads of each seed; a seed in which no head costs anything has no share.
+    """Judge an architecture by the heads of each seed; a seed in which no head surely costs anything has no share.
 
     Which heads cost something is seen anew in each resample: noise of heads that cost nothing lowers the share of the
     others, in resamples as in the sample.
     """
     quantity = "share of induction heads in all losses of in-context learning by ablation, head by head"
-    costing = [heads for heads in ablated if (heads["icl_change"] > 0).any()]
+    costing = [heads for heads in ablated if _surely_costs(heads)]
     if not costing:
-        reason = f"No head's ablation costs in-context learning, so there is no share of it{ending(len(ablated))}"
+        reason = (
+            f"No head's ablation costs in-context learning by {_N_STANDARD_ERRORS} standard errors, so there is no "
+            f"share of it{ending(len(ablated))}"
+        )
         return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(ablated))
     figures, shares = [], []
     for number, heads in enumerate(costing):
@@ -89,6 +91,11 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
     return Judgement(one.subject, quantity, estimate, most_of(estimate, claims.most, claims.half), reason)
 
 
+def _surely_costs(heads: pl.DataFrame) -> bool:
+    change_H, error_H = _numbers(heads, "icl_change")
+    return bool((change_H > _N_STANDARD_ERRORS * error_H).any())
+
+
 def others_raise(evidence: Evidence) -> list[Judgement]:
     """Claim 17: the share of the heads that are no induction heads whose ablation raises in-context learning.
 
@@ -97,31 +104,30 @@ def others_raise(evidence: Evidence) -> list[Judgement]:
     Raises:
         NotTestableError: no such model is ablated.
     """
-    with_some = [
-        [model for model in one.models if evidence.has_induction_heads(model)] for one in _attention_only(evidence)
-    ]
-    ablated = [[heads for model in alike if len(heads := _ablated(evidence, model))] for alike in with_some]
-    others = [heads.filter(pl.col("class") != "induction") for alike in ablated for heads in alike]
-    if not sum(map(len, others)):
+    others = {
+        model: _ablated(evidence, model).filter(pl.col("class") != "induction")
+        for one in _attention_only(evidence)
+        for model in one.models
+        if evidence.has_induction_heads(model)
+    }
+    if not sum(map(len, others.values())):
         raise NotTestableError(
             f"needs an attention-only model with an induction head{_threshold(evidence)} and others beside it whose "
             "heads are ablated: none in this study; add a family with d_mlp: 0 and n_layers: [2], or train it longer"
         )
-    change_H, error_H = _numbers(pl.concat(others), "icl_change")
-    n_seeds = min(len(alike) for alike in ablated if alike)
-    settings = evidence.settings
-    estimate = share_of(int((change_H < 0).sum()), len(change_H), settings.bootstrap.confidence, n_seeds=n_seeds)
+    change_H, error_H = _numbers(pl.concat(list(others.values())), "icl_change")
+    estimate = evidence.share({model: (heads["icl_change"] < 0).to_list() for model, heads in others.items()})
     reason = (
         f"In-context learning rises without {(change_H < 0).sum()} of {len(change_H)} other heads. By two standard "
         f"errors it rises without {(change_H < -_N_STANDARD_ERRORS * error_H).sum()} and falls without "
-        f"{(change_H > _N_STANDARD_ERRORS * error_H).sum()}{ending(n_seeds)}"
+        f"{(change_H > _N_STANDARD_ERRORS * error_H).sum()}{ending(estimate.n_seeds)}"
     )
     return [
         Judgement(
             "other heads of attention-only models with an induction head",
             "share of heads whose ablation raises in-context learning",
             estimate,
-            above(estimate, settings.claims.half),
+            above(estimate, evidence.settings.claims.half),
             reason,
         )
     ]
@@ -172,6 +178,12 @@ def with_mlps(evidence: Evidence) -> list[Judgement]:
     Raises:
         NotTestableError: no model with MLPs and an induction head is ablated.
     """
+    alike = list(evidence.pairs("d_mlp", "embedding_deviation"))  # the latter decides when the change comes
+
+    def without_mlps(one: Architecture) -> list[Architecture]:
+        others = [pair[1 - pair.index(one)] for pair in alike if one in pair]
+        return [other for other in others if other.fields.d_mlp == 0]
+
     found = []
     for one in evidence.architectures:
         costs = [] if one.fields.d_mlp == 0 else _costs_of_best(evidence, one)
@@ -179,14 +191,9 @@ def with_mlps(evidence: Evidence) -> list[Judgement]:
             continue
         estimate = evidence.over_seeds(costs)
         reason = f"Without its best induction head a model has {estimate.value:.2f} nats less of in-context learning"
-        compared = [
-            cost_N[0]
-            for other in _attention_only(evidence)
-            if other.fields.n_layers == one.fields.n_layers and other.fields.smeared_keys == one.fields.smeared_keys
-            for cost_N in _costs_of_best(evidence, other)
-        ]
+        compared = [cost_N[0] for other in without_mlps(one) for cost_N in _costs_of_best(evidence, other)]
         if compared:
-            reason += f", an attention-only one of as many layers {np.mean(compared):.2f} nats less"
+            reason += f", an attention-only one otherwise like it {np.mean(compared):.2f} nats less"
         found.append(
             Judgement(
                 one.subject,

@@ -45,7 +45,12 @@ def corpus(evidence: Evidence) -> list[Judgement]:
     """
     deep = evidence.two_and_more_layers()
     first = evidence.models[0].fields.corpus
-    matched = {other.subject: other for one, other in evidence.pairs("corpus") if one.fields.n_layers > 1}
+    matched = {
+        other.subject: other
+        for pair in evidence.pairs("corpus")
+        for one, other in (pair, pair[::-1])
+        if one.fields.n_layers > 1 and one.fields.corpus == first
+    }
     others = list(matched.values()) or [one for one in deep if one.fields.corpus != first]
     if not others:
         raise NotTestableError(

@@ -3,7 +3,7 @@
 Suffix letters: S snapshot, R resample, I token index (arrays are 0-based), N the sample itself and then its resamples.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from induction.analyse.claims.judging import Estimate, NotTestableError, seeds_or_examples, seeds_or_own
+from induction.analyse.claims.judging import Estimate, NotTestableError, seeds_or_examples, seeds_or_own, share_of
 from induction.study.analysis import Bootstrap, Claims, Heads, Phases
 from induction.study.config import ModelFields
 from induction.study.evaluation import InContext
@@ -59,11 +59,6 @@ class Member(Strict):
     def tokens_per_step(self) -> int:
         """Training tokens of a step."""
         return self.fields.batch_size * self.fields.n_ctx
-
-    @property
-    def attention_only(self) -> bool:
-        """Whether it has no MLPs."""
-        return self.fields.d_mlp == 0
 
 
 class Settings(Strict):
@@ -248,6 +243,33 @@ class Evidence:
     def over_seeds_or_own(self, figures: Sequence[Estimate]) -> Estimate:
         """Return the estimate of a figure of which each seed has its own; see `seeds_or_own`."""
         return seeds_or_own(figures, self.settings.bootstrap.confidence, self.settings.claims.min_seeds)
+
+    def at_common_end(self, models: Sequence[Member], column: str) -> list[Floats]:
+        """Return a curve's values at the last training tokens that all of some models have seen, [N] each."""
+        end = min(self.training(model)[1] for model in models)
+        curves = [self.curve(model, column) for model in models]
+        return [curve.at(np.full(1 + curve.resampled_SR.shape[1], end)) for curve in curves]
+
+    def left_out(self, models: Sequence[Member]) -> str:
+        """Return in words how many of an architecture's seeds have no window and are left out; nothing if all have."""
+        lacking = len(models) - len(self.windows(models))
+        return f"; {lacking} of {len(models)} seeds have no window and are left out" if lacking else ""
+
+    def share(self, counted: Mapping[Member, Sequence[bool]]) -> Estimate:
+        """Return the share of heads that have a property, over seeds where there are `min_seeds`, else over heads.
+
+        Args:
+            counted: whether it has, of each head of each model.
+        """
+        by_seed: dict[int, list[bool]] = {}
+        for model, heads in counted.items():
+            if len(heads):
+                by_seed.setdefault(model.fields.seed, []).extend(heads)
+        settings = self.settings
+        if len(by_seed) >= settings.claims.min_seeds:
+            return self.over_seeds([np.array([np.mean(heads)]) for heads in by_seed.values()])
+        pooled = [has for heads in by_seed.values() for has in heads]
+        return share_of(sum(pooled), len(pooled), settings.bootstrap.confidence, n_seeds=len(by_seed))
 
     def training(self, model: Member) -> tuple[float, float]:
         """Return the tokens of a model's first and last snapshot."""

@@ -25,6 +25,7 @@ from induction.analyse.claims.judging import (
     size_below,
     spanned,
 )
+from induction.analyse.windows import MIN_SNAPSHOTS
 from induction.resampling import interval
 from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
 
@@ -100,6 +101,7 @@ def constant_after(evidence: Evidence) -> list[Judgement]:
         "drift after the window, as a share of the jump inside it",
         lambda start_N, end_N, last_N: (last_N - end_N) / (end_N - start_N),
         lambda drift: size_below(drift, bound),
+        True,
         "The score goes from {start:.2f} to {end:.2f} nats inside the window {window} tokens, and to {last:.2f} "
         "nats at the last snapshot: a drift of {value:.0%} of the jump",
     )
@@ -114,6 +116,7 @@ def inside_window(evidence: Evidence) -> list[Judgement]:
         "jump inside the window, as a share of the final score",
         lambda start_N, end_N, last_N: (end_N - start_N) / last_N,
         lambda share: most_of(share, bounds.most, bounds.half),
+        True,
         "The score goes from {start:.2f} to {end:.2f} nats inside the window {window} tokens, {value:.0%} of the "
         "{last:.2f} nats at the last snapshot",
     )
@@ -128,6 +131,7 @@ def slope(evidence: Evidence) -> list[Judgement]:
         "change of the slope of the loss over ln(index) past the early index, nats",
         lambda start_N, end_N, last_N: end_N - start_N,
         lambda change: below(change, -bound),
+        False,
         f"Past token {evidence.settings.in_context.early} the slope of the loss over ln(index) goes from "
         "{start:.3f} to {end:.3f} nats inside the window {window} tokens",
     )
@@ -148,8 +152,8 @@ def one_layer(evidence: Evidence) -> list[Judgement]:
     ]
     if not any(same_seeds(*pair) for pair in found):
         raise NotTestableError(
-            "needs two models, of one layer and of two, alike in all else, the seed included: none in this study; give "
-            "n_layers of one of its families both 1 and 2"
+            "needs two models with plain keys, of one layer and of two, alike in all else, the seed included: none in "
+            "this study; give n_layers of a family with smeared_keys: false both 1 and 2"
         )
     if lacking := [
         one.name for pair in found for one, _ in same_seeds(*pair) if evidence.rows("heads", one).is_empty()
@@ -171,9 +175,10 @@ def at_paper_tokens(evidence: Evidence) -> list[Judgement]:
     found = [one for one in evidence.deep() if _is_the_papers(one) and not one.fields.smeared_keys]
     if not found:
         raise NotTestableError(
-            f"needs a model of two or more layers at the paper's own setting (n_ctx {PAPER_CONTEXT:,}, batch_size x "
-            f"n_ctx = {PAPER_TOKENS_PER_STEP:,} tokens a step, vocab_size {PAPER_VOCABULARY:,} of its corpus): none in "
-            "this study; elsewhere the number of tokens says nothing of the paper's"
+            "needs a model of two or more layers, with plain keys, at the paper's own setting "
+            f"(n_ctx {PAPER_CONTEXT:,}, batch_size x n_ctx = {PAPER_TOKENS_PER_STEP:,} tokens a step, vocab_size "
+            f"{PAPER_VOCABULARY:,} of its corpus): none in this study; elsewhere the number of tokens says nothing of "
+            "the paper's"
         )
     return [_at_tokens(evidence, one) for one in found]
 
@@ -184,6 +189,11 @@ def _fits(evidence: Evidence, model: Member) -> Fits:
 
 
 def _abrupt(evidence: Evidence, one: Architecture) -> Judgement:
+    quantity = "squares that a ramp leaves unexplained, over those that a step leaves"
+    n_snapshots = min(len(evidence.rows("replicates", model)) for model in one.models)
+    if n_snapshots < MIN_SNAPSHOTS:
+        reason = f"{n_snapshots} snapshots; at least {MIN_SNAPSHOTS} are needed"
+        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
     fits = {model: _fits(evidence, model) for model in one.models}
     ratio = evidence.over_seeds([fit.ratio_N for fit in fits.values()])
     before = evidence.over_seeds([fit.before_N for fit in fits.values()])
@@ -206,7 +216,7 @@ def _abrupt(evidence: Evidence, one: Architecture) -> Judgement:
         beside = f"{_where(inside)} the window {in_millions(*bounds)}"
     return Judgement(
         one.subject,
-        "squares that a ramp leaves unexplained, over those that a step leaves",
+        quantity,
         ratio,
         verdict,
         f"A ramp leaves {ratio.value:.3g} times what a step leaves unexplained; the step goes from {before.value:.2f} "
@@ -224,8 +234,8 @@ def _reach_of_step(fit: Fits, confidence: float) -> tuple[float, float]:
 
 def _where(inside: Sequence[bool]) -> str:
     if len(inside) == 1:
-        return "inside" if inside[0] else "outside"
-    return f"in {sum(inside)} of {len(inside)} seeds inside"
+        return "which, intervals included, overlaps" if inside[0] else "which, intervals included, lies outside"
+    return f"which, intervals included, overlaps in {sum(inside)} of {len(inside)} seeds"
 
 
 def _at_tokens(evidence: Evidence, one: Architecture) -> Judgement:
@@ -238,7 +248,7 @@ def _at_tokens(evidence: Evidence, one: Architecture) -> Judgement:
     inside, outside = first <= at.low and at.high <= last, at.high < first or last < at.low
     reason = (
         f"The window's midpoint lies at {in_millions(at.value)} tokens ({in_millions(at.low, at.high)}); the paper's "
-        f"windows lie at {in_millions(first, last)}{ending(len(windows))}"
+        f"windows lie at {in_millions(first, last)}{evidence.left_out(one.models)}{ending(len(windows))}"
     )
     return Judgement(one.subject, quantity, at, HOLDS if inside else FAILS if outside else CANNOT_BE_TOLD, reason)
 
@@ -249,14 +259,17 @@ def _over_windows(
     quantity: str,
     figure: Callable[[Floats, Floats, Floats], Floats],
     judge: Callable[[Estimate], str],
+    needs_after: bool,
     said: str,
 ) -> list[Judgement]:
     """Judge a figure of a curve's values at the window's start, its end and the last snapshot, [N] each.
 
-    `said` is the reason, with blanks for those values, for the window and for the estimate's value.
+    `said` is the reason, with blanks for those values, for the window and for the estimate's value. `needs_after`: what
+    comes after the window is judged, so that it cannot be told from less training than the window took.
     """
     return [
-        _over_window(evidence, one, column, quantity, figure, judge, said) for one in evidence.two_and_more_layers()
+        _over_window(evidence, one, column, quantity, figure, judge, needs_after, said)
+        for one in evidence.two_and_more_layers()
     ]
 
 
@@ -267,6 +280,7 @@ def _over_window(
     quantity: str,
     figure: Callable[[Floats, Floats, Floats], Floats],
     judge: Callable[[Estimate], str],
+    needs_after: bool,
     said: str,
 ) -> Judgement:
     """Judge one architecture; seeds without a window are left out. See `_over_windows`."""
@@ -281,9 +295,24 @@ def _over_window(
     start, end, last = (float(np.mean([values_N[0] for values_N in place])) for place in zip(*levels, strict=True))
     bounds = spanned([(row["start_tokens"], row["end_tokens"]) for row in evidence.windows(one.models)])
     reason = said.format(start=start, end=end, last=last, value=estimate.value, window=in_millions(*bounds))
-    if len(levels) < len(one.models):
-        reason += f"; {len(one.models) - len(levels)} of {len(one.models)} seeds have no window and are left out"
-    return Judgement(one.subject, quantity, estimate, judge(estimate), reason + ending(len(levels)))
+    verdict = judge(estimate)
+    if needs_after and (short := _shortest_after(evidence, one)) is not None:
+        reason += f"; training goes on for {in_millions(short)} tokens after it, less than it took"
+        verdict = CANNOT_BE_TOLD
+    return Judgement(
+        one.subject, quantity, estimate, verdict, reason + evidence.left_out(one.models) + ending(len(levels))
+    )
+
+
+def _shortest_after(evidence: Evidence, one: Architecture) -> float | None:
+    """Return how many tokens of training follow a window, if for some seed that is less than the window took."""
+    after = []
+    for model in one.models:
+        if window := evidence.window(model):
+            follows = evidence.training(model)[1] - window["end_tokens"]
+            if follows < window["end_tokens"] - window["start_tokens"]:
+                after.append(follows)
+    return min(after, default=None)
 
 
 def _cannot_be_told(evidence: Evidence, one: Architecture, quantity: str) -> Judgement:
@@ -292,7 +321,7 @@ def _cannot_be_told(evidence: Evidence, one: Architecture, quantity: str) -> Jud
 
 
 def _one_layer(evidence: Evidence, subject: str, pairs: Sequence[tuple[Member, Member]]) -> Judgement:
-    finals = [[evidence.curve(model, "icl_windowed").together()[-1] for model in pair] for pair in pairs]
+    finals = [evidence.at_common_end(pair, "icl_windowed") for pair in pairs]
     less = evidence.over_seeds([single_N - two_N for single_N, two_N in finals])
     windows = [evidence.window(single) is not None for single, _ in pairs]
     heads = [evidence.has_induction_heads(single) for single, _ in pairs]

@@ -2,7 +2,8 @@
 
 The rules name fields of `claims` in config/config.yaml for their bounds. Common to all: an interval that lies wholly on
 one side of the rule's bound holds or fails the claim; one that reaches over it cannot tell. Where there are seeds
-(`min_seeds` or more), the interval is over seeds.
+(`min_seeds` or more), the interval is over seeds; where each seed is judged by itself, they must agree. A claim fails
+as a whole if it fails for one subject, and holds if it holds for more than half of them and fails for none.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """What models of several sizes have in common: claims 24 to 26 and 29.
 
-Sizes are architectures of one family and corpus, of two and more layers, with plain keys, that differ in their
-parameters: models of another family differ in more than size.
+Sizes are architectures of one family, of two and more layers, with plain keys, that differ in their parameters and are
+alike in all else, their training included.
 
 Suffix letters: S snapshot, M model, N the sample itself and then its resamples.
 """
@@ -29,6 +29,9 @@ from induction.analyse.claims.judging import together as all_of
 from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
 
 Floats = NDArray[np.float64]
+
+_SIZE = {"n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_local_heads", "seed"}
+"""Fields in which sizes differ."""
 
 OTHER_INDICES = ((10, 500), (50, 200), (100, 500))
 """Early and late token, 1-based, of other scores of in-context learning."""
@@ -244,7 +247,7 @@ def _verdicts(judge: Callable[[Evidence], Iterable[Judgement]], evidence: Eviden
 
 
 def _sizes(evidence: Evidence, least: int) -> list[list[Architecture]]:
-    """Return the sizes of each family and corpus that has so many, from small to large.
+    """Return the sizes of each family that has so many, from small to large.
 
     Raises:
         NotTestableError: none has.
@@ -252,13 +255,14 @@ def _sizes(evidence: Evidence, least: int) -> list[list[Architecture]]:
     series: dict[tuple[str, str], list[Architecture]] = {}
     for one in evidence.deep():
         if not one.fields.smeared_keys:
-            series.setdefault((one.models[0].family, one.fields.corpus), []).append(one)
+            alike = one.fields.model_dump_json(exclude=_SIZE)
+            series.setdefault((one.models[0].family, alike), []).append(one)
     if found := [sorted(sizes, key=_parameters) for sizes in series.values() if _n_distinct(sizes) >= least]:
         return found
     most = max(map(_n_distinct, series.values()), default=0)
     raise NotTestableError(
         f"needs {least} sizes of two or more layers, with plain keys, in one family: {most} in this study; add values "
-        "to n_layers or d_model of one of its families"
+        "to n_layers or d_model of a family with smeared_keys: false"
     )
 
 

@@ -20,7 +20,6 @@ from induction.analyse.claims.judging import (
     above,
     ending,
     normal_draws,
-    share_of,
     together,
 )
 from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
@@ -120,7 +119,7 @@ def weights(evidence: Evidence) -> list[Judgement]:
     known, verdicts, told = [], [], []
     for score, weight, words in _FOLLOWS:
         both = heads.select(score, weight).drop_nulls()
-        if (estimate := rank_correlation(both[score], both[weight], settings.bootstrap.confidence)) is None:
+        if (estimate := _correlation(evidence, heads.drop_nulls([score, weight]), score, weight)) is None:
             verdicts.append(CANNOT_BE_TOLD)
             told.append(f"of {words} not known, over {len(both)} heads")
             continue
@@ -144,6 +143,18 @@ def weights(evidence: Evidence) -> list[Judgement]:
             f"The rank correlation is, {'; '.join(told)}{ending(n_seeds)}",
         )
     ]
+
+
+def _correlation(evidence: Evidence, heads: pl.DataFrame, x: str, y: str) -> Estimate | None:
+    """Return the rank correlation of two scores: over seeds where `min_seeds` of them have one, else over heads."""
+    confidence = evidence.settings.bootstrap.confidence
+    seeds = {model.name: model.fields.seed for model in evidence.models}
+    by_seed = heads.with_columns(pl.col("model").replace_strict(seeds, return_dtype=pl.Int64).alias("seed"))
+    found = [rank_correlation(part[x], part[y], confidence) for part in by_seed.partition_by("seed")]
+    known = [np.array([one.value]) for one in found if one is not None]
+    if len(known) >= evidence.settings.claims.min_seeds:
+        return evidence.over_seeds(known)
+    return rank_correlation(heads[x], heads[y], confidence)
 
 
 def rank_correlation(x: pl.Series, y: pl.Series, confidence: float) -> Estimate | None:
@@ -177,16 +188,16 @@ def copies(evidence: Evidence) -> list[Judgement]:
             f"needs heads whose prefix matching is above {_MATCHES_PREFIXES:g} by two standard errors: none in this "
             "study; add 2 to n_layers of one of its families, or train it longer"
         )
-    n_copying, n_seeds = len(matching.filter(pl.col("copying") > 0)), _fewest_seeds(evidence.architectures)
-    settings = evidence.settings
-    estimate = share_of(n_copying, len(matching), settings.bootstrap.confidence, n_seeds=n_seeds)
+    copying = {model: (matching.filter(model=model.name)["copying"] > 0).to_list() for model in evidence.models}
+    estimate = evidence.share(copying)
     return [
         Judgement(
             "heads of all models",
             "share of heads that copy, among those that match prefixes",
             estimate,
-            above(estimate, settings.claims.half),
-            f"Of {len(matching)} heads that match prefixes {n_copying} have copying above 0{ending(n_seeds)}",
+            above(estimate, evidence.settings.claims.half),
+            f"Of {len(matching)} heads that match prefixes {sum(map(sum, copying.values()))} have copying above 0"
+            f"{ending(estimate.n_seeds)}",
         )
     ]
 
@@ -203,9 +214,9 @@ class _Shape(NamedTuple):
 
 _SHAPES = (
     _Shape(
-        "attention-only models",
+        "attention-only models of three and more layers",
         "the last layer",
-        lambda one: one.fields.d_mlp == 0,
+        lambda one: one.fields.d_mlp == 0 and one.fields.n_layers > 2,
         lambda n_layers: pl.col("layer") == n_layers - 1,
     ),
     _Shape(
@@ -226,7 +237,8 @@ _SHAPES = (
 def layers(evidence: Evidence) -> list[Judgement]:
     """Claim 23: of the induction heads of a shape of models, the share in the layers that the paper names.
 
-    Smeared keys are another shape, of which the paper says nothing; a single layer is no place that could be another.
+    Smeared keys are another shape, of which the paper says nothing. Of two layers without MLPs the last one is the only
+    one that can hold an induction head, which reads what a head of an earlier layer wrote: they test nothing.
 
     Raises:
         NotTestableError: no model of these shapes has an induction head.
@@ -235,31 +247,33 @@ def layers(evidence: Evidence) -> list[Judgement]:
     found = []
     for shape in _SHAPES:
         of_shape = [one for one in evidence.deep() if shape.has(one) and not one.fields.smeared_keys]
-        is_there = [
-            there
-            for one in of_shape
-            for there in evidence.last_heads(one.models)
+        is_there = {
+            model: evidence.last_heads([model])
             .filter(pl.col("class") == "induction")
             .select(shape.is_there(one.fields.n_layers))
             .to_series()
-        ]
-        if not is_there:
+            .to_list()
+            for one in of_shape
+            for model in one.models
+        }
+        n_heads = sum(map(len, is_there.values()))
+        if not n_heads:
             continue
-        n_seeds = _fewest_seeds(of_shape)
-        estimate = share_of(sum(is_there), len(is_there), settings.bootstrap.confidence, n_seeds=n_seeds)
+        estimate = evidence.share(is_there)
         found.append(
             Judgement(
                 shape.subject,
                 f"share of induction heads in {shape.place}",
                 estimate,
                 above(estimate, settings.claims.half),
-                f"Models have {sum(is_there)} of {len(is_there)} induction heads in {shape.place}{ending(n_seeds)}",
+                f"Models have {sum(map(sum, is_there.values()))} of {n_heads} induction heads in {shape.place}"
+                f"{ending(estimate.n_seeds)}",
             )
         )
     if not found:
         raise NotTestableError(
-            "needs an attention-only model of two or more layers, or one of 5, 6, 24 or 40 layers with MLPs, that has "
-            "an induction head: none in this study; add one, or train it longer"
+            "needs an attention-only model of three or more layers with plain keys, or one of 5, 6, 24 or 40 layers "
+            "with MLPs, that has an induction head: none in this study; add one, or train it longer"
         )
     return found
 

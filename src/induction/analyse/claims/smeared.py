@@ -45,7 +45,7 @@ def _smeared_and_plain(evidence: Evidence, n_layers: int) -> list[tuple[str, Pai
 
 
 def _one_layer(evidence: Evidence, subject: str, pairs: Pairs) -> Judgement:
-    finals = [[evidence.curve(model, "icl_windowed").together()[-1] for model in pair] for pair in pairs]
+    finals = [evidence.at_common_end(pair, "icl_windowed") for pair in pairs]
     more = evidence.over_seeds([plain_N - smeared_N for smeared_N, plain_N in finals])
     with_smeared, with_plain = (sum(evidence.window(pair[at]) is not None for pair in pairs) for at in (0, 1))
     verdict = CANNOT_BE_TOLD

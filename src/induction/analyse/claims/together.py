@@ -114,19 +114,13 @@ def departure(evidence: Evidence) -> list[Judgement]:
     if not with_single:
         like = deep[0].models[0].name if deep else "a model with plain keys"
         raise NotTestableError(
-            f"needs a model of one layer that is otherwise like one of two and more ({like}), the seed included: none "
-            "in this study; add 1 to n_layers of a family"
+            f"needs a model of one layer with plain keys that is otherwise like one of two and more ({like}), the seed "
+            "included: none in this study; add 1 to n_layers of a family with smeared_keys: false"
         )
     points = {
         model.name: _departure(evidence, model, single[model.name]) for one in with_single for model in one.models
     }
-    name = "the departure from one layer"
-    found = _compared(evidence, name, with_single, lambda model: points[model.name])
-    lacking = [one for one in deep if all(model.name not in single for model in one.models)]
-    for one in lacking:
-        reason = f"Needs a model of one layer that is otherwise like {one.models[0].name}: none in this study"
-        found.append(Judgement(one.subject, _distance_of(name), None, CANNOT_BE_TOLD, reason))
-    return found
+    return _compared(evidence, "the departure from one layer", with_single, lambda model: points[model.name])
 
 
 def pivot(evidence: Evidence) -> list[Judgement]:
@@ -203,7 +197,7 @@ def _beside_window(
         _distance_of(name),
         evidence.over_seeds_or_own([_distance(row, window) for window, row in both.values()]) if both else None,
         agreed(verdicts),
-        said + shuffled + ending(len(windows)),
+        said + evidence.left_out(one.models) + shuffled + ending(len(windows)),
         chance_of_as_many(chances, sum(inside.values())) if both else None,
         n_seeds=len(windows),
     )
@@ -229,7 +223,8 @@ def _span_of(windows: Any) -> str:
 
 
 def _overlap_in(inside: Sequence[bool]) -> str:
-    return "they are disjoint" if inside == [False] else f"they overlap{_in_seeds(sum(inside), len(inside))}"
+    said = "they are disjoint" if inside == [False] else f"they overlap{_in_seeds(sum(inside), len(inside))}"
+    return f"{said}, intervals included"
 
 
 def _shuffled(pairs: Sequence[Beside], name: str) -> str:
@@ -335,7 +330,7 @@ def _share_with(tokens_S: Floats, pivot_S: NDArray[np.bool_], length: float) -> 
 
 
 def _pivoting(evidence: Evidence, one: Architecture, found: Sequence[_Pivots], shuffled: str) -> Judgement:
-    quantity = "greatest turn of the trajectory in the window, degrees"
+    quantity = "the surest turn of the trajectory in the window, degrees"
     if not evidence.windows(one.models):
         return _no_window(evidence, one, quantity)
     if not found:
@@ -354,7 +349,7 @@ def _pivoting(evidence: Evidence, one: Architecture, found: Sequence[_Pivots], s
         quantity,
         greatest,
         agreed([pivots.verdict for pivots in found]),
-        reason + shuffled + ending(len(found)),
+        reason + evidence.left_out(one.models) + shuffled + ending(len(found)),
         chance_of_as_many([pivots.chance for pivots in found], n_sure),
     )
 

@@ -33,7 +33,7 @@ def _repetitions(evidence: Evidence, one: Architecture) -> Judgement:
     continued, broken = (evidence.over_seeds_or_own(estimates) for estimates in zip(*changes, strict=True))
     reason = (
         f"Over the window the loss of continued repetitions changes by {_told(continued)} nats, that of broken ones by "
-        f"{_told(broken)}{ending(len(changes))}"
+        f"{_told(broken)}{evidence.left_out(one.models)}{ending(len(changes))}"
     )
     return Judgement(one.subject, quantity, continued, agreed([below(continued, 0), above(broken, 0)]), reason)
 
