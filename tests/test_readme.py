@@ -16,7 +16,7 @@ def test_the_tables_are_those_of_the_code():
 
 
 def test_measured_parts_are_filled_in():
-    for name in ("check", "costs"):
+    for name in ("check", "claims", "costs"):
         inside = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", README, re.S)
         assert inside[1].startswith("| "), name
 

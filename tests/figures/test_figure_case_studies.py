@@ -214,8 +214,17 @@ def test_a_square_has_no_value_where_there_is_no_row():
     np.testing.assert_array_equal(square(rows, "attention"), [[0.1, 0.9, np.nan], [0.2, 0.3, 0.5]])
 
 
-def test_a_task_of_another_snapshot_is_refused(both):
+def test_a_task_of_an_earlier_snapshot_than_the_last_is_not_measured_yet(both):
     inputs = inputs_of("case_studies", both, (TWO,))
     early = inputs.tables["pattern_tasks"].with_columns(step=pl.lit(0))
-    with pytest.raises(InductionError, match=r"pattern_tasks of model attn-2l-s0: .* step 0, .* heads is of step"):
-        draw(replace(inputs, tables=inputs.tables | {"pattern_tasks": early}))
+    task, _ = split(draw(replace(inputs, tables=inputs.tables | {"pattern_tasks": early})).axes)
+    assert [notes(axis) for axis in list(task.flat)[:2]] == [["not measured yet"]] * 2
+
+
+def test_a_task_of_a_later_snapshot_than_the_heads_is_refused(both):
+    inputs = inputs_of("case_studies", both, (TWO,))
+    late = inputs.tables["pattern_tasks"].with_columns(step=pl.lit(10**6))
+    with pytest.raises(
+        InductionError, match=r"pattern_tasks of model attn-2l-s0: .* step 1000000, .* heads is of step"
+    ):
+        draw(replace(inputs, tables=inputs.tables | {"pattern_tasks": late}))

@@ -218,7 +218,7 @@ def test_a_model_without_rows_gets_a_note(tmp_path, name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_tables_without_rows_draw_notes(tmp_path, name):
-    figure(name, write_tables(tmp_path, (TWO,), steps=STEPS[:0]), models_json([TWO]), SETTINGS_JSON, tmp_path / "a.pdf")
+    figure(name, write_tables(tmp_path, (TWO,), steps=STEPS[:0]), models_json([TWO]), SETTINGS_JSON, tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -226,10 +226,24 @@ def test_a_single_snapshot_is_enough(tmp_path, name):
     drawn(name, write_tables(tmp_path, (TWO,), steps=STEPS[:1]), (TWO,))
 
 
+@pytest.mark.parametrize("name", ["ablations", "class_thresholds"])
+def test_a_model_whose_heads_are_scored_further_than_ablated_has_no_last_ablations_yet(tmp_path, name):
+    paths = write_tables(tmp_path, (ONE, TWO))
+    for path in paths:
+        if "ablations" in path.parts and f"model={TWO.name}" in path.parts:
+            rows = TABLES["ablations"].read(path).drop("model")
+            TABLES["ablations"].write(path, rows.filter(pl.col("step") < pl.col("step").max()).to_dict(as_series=False))
+    inputs, _, axes = drawn(name, paths, (ONE, TWO))
+    one, two = inputs.architectures
+    assert len(inputs.last_rows("ablations", one))
+    assert inputs.last_rows("ablations", two).is_empty()
+    assert any("ablat" in said for axis in axes for said in notes(axis))
+
+
 def test_a_missing_table_is_named(demo, tmp_path):
     curves = [path for path in demo if "curves" in path.parts]
     with pytest.raises(InductionError, match=r"figure phase_change: needs table heads, phases.*Given: curves"):
-        figure("phase_change", curves, models_json(DEMO), SETTINGS_JSON, tmp_path / "figure.pdf")
+        figure("phase_change", curves, models_json(DEMO), SETTINGS_JSON, tmp_path / "figure")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +258,7 @@ def test_a_missing_table_is_named(demo, tmp_path):
 )
 def test_a_mistake_is_told(demo, tmp_path, name, models, settings, told):
     with pytest.raises(InductionError, match=told):
-        figure(name, demo, models, settings, tmp_path / "figure.pdf")
+        figure(name, demo, models, settings, tmp_path / "figure")
 
 
 # --- layout and files -------------------------------------------------------------------------------------------
@@ -302,9 +316,9 @@ def test_tokens_are_written_short(tokens, text):
 def test_the_same_tables_give_the_same_bytes(demo, tmp_path, name):
     files = []
     for folder in ("first", "second"):
-        figure(name, demo, models_json([ONE, TWO]), SETTINGS_JSON, tmp_path / folder / f"{name}.pdf")
+        figure(name, demo, models_json([ONE, TWO]), SETTINGS_JSON, tmp_path / folder / f"{name}-0.01")
         files.append({path.name: path.read_bytes() for path in sorted((tmp_path / folder).iterdir())})
-    assert list(files[0]) == [f"{name}.pdf", f"{name}.png", f"{name}.svg"]
+    assert list(files[0]) == [f"{name}-0.01.{suffix}" for suffix in ("pdf", "png", "svg")], "a dot is no suffix"
     assert files[0] == files[1]
 
 

@@ -125,5 +125,5 @@ def test_a_single_snapshot_makes_no_map(tmp_path):
 
 
 def test_files_stay_small(demo, tmp_path):
-    figure("heat_maps", demo, models_json(DEMO), SETTINGS_JSON, tmp_path / "heat_maps.pdf")
+    figure("heat_maps", demo, models_json(DEMO), SETTINGS_JSON, tmp_path / "heat_maps")
     assert max(path.stat().st_size for path in tmp_path.iterdir()) < 1_500_000

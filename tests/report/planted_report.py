@@ -79,6 +79,10 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
             "description": HOSTILE,
             "figures": [_figure(folder, "phase_change", 768), _figure(folder, "circuits", None)],
             "pages": [{"model": model.name, "svg": _svg(folder, f"page-{at}")} for at, model in enumerate(MODELS)],
+            "page_caption": {
+                "path": ROOT / "workflow/report/model_page.rst",
+                "counts": {"evaluation.n_examples": 768, "ablations.n_examples": 256},
+            },
             "configuration": {"description": HOSTILE, "heads": {"previous_token": 0.3}},
             "costs": [_cost("train", 2, 3725.5, 500), _cost("heads", 3, 10.2, 900)],
         }

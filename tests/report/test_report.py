@@ -124,6 +124,12 @@ def test_captions_are_rendered_with_their_counts(made):
     assert image["aria-describedby"] == caption["id"]
 
 
+def test_pages_of_models_have_their_caption_once(made):
+    pages = section(made, "pages")
+    assert pages.words.count("n = 768 evaluation examples") == 1
+    assert "snakemake" not in pages.text
+
+
 def test_drawings_are_held_as_data_and_described(made):
     prefix = "data:image/svg+xml;base64,"
     images = made[1].find("img")

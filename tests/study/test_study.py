@@ -142,7 +142,7 @@ def test_the_ablated_steps_of_all_blocks_are_those_of_the_model():
         steps = []
         for block in range(len(which.blocks)):
             steps += yaml.safe_load(jobs.ablated_json(SimpleNamespace(model=name, block=str(block))))["steps"]
-        assert len(steps) >= 8
+        assert len(steps) >= 4
         assert steps == sorted(every_nth(which.steps, study.config.ablations.every))
         assert which.steps[-1] in steps
 

@@ -254,10 +254,21 @@ def test_a_study_that_is_still_running_is_drawn_from_the_blocks_that_exist(proje
     assert "smeared-1l-s0: 0 of 1 blocks" in said
     draft = tmp_path / "results/draft"
     assert pl.read_parquet(draft / "tables/curves/model=attn-2l-s0/part.parquet")["step"].to_list() == [0, 5, 10, 15]
-    for figure in ("phase_change", "pca", "smeared_keys", "heat_maps", "model_analysis", "tokens", "window_rules"):
+    for figure in (
+        "phase_change",
+        "pca",
+        "smeared_keys",
+        "heat_maps",
+        "model_analysis",
+        "tokens",
+        "window_rules",
+        "class_thresholds",
+    ):
         assert (draft / f"figures/{figure}.pdf").is_file(), said
     assert "left out: idealised: figure idealised: needs table idealised, of which no part is given" in said
-    assert (draft / "claims.md").read_text(encoding="utf-8").count("\n") == 2 + 29
+    claims = (draft / "claims.md").read_text(encoding="utf-8")
+    assert claims.startswith("A draft of 3 of 5 blocks")
+    assert claims.count("\n") == 2 + 2 + 29
     assert sorted(tables.rglob("*")) == before, "nothing is written among the results"
 
 

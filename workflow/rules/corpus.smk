@@ -10,6 +10,7 @@ rule corpus:
     conda:
         "../../envs/cpu.yaml"
     threads: 2
+    priority: 2 # else it waits for two free cores until all else is done
     params:
         corpus=study.corpus_json,
         version=study.corpus_version,

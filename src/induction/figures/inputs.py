@@ -165,7 +165,8 @@ class FigureInputs:
         """Return why an architecture has no rows of a table: it is not measured yet, or else `none`."""
         measured = any((table, model.name) in self.parts for model in architecture.models)
         snapshots = "heads" not in self.tables or self.measured("heads", architecture)
-        return none if measured and snapshots else NOT_MEASURED
+        behind = self.measured(table, architecture) and self.last_rows(table, architecture).is_empty()
+        return none if measured and snapshots and not behind else NOT_MEASURED
 
     def last_rows(self, table: str, architecture: Architecture) -> pl.DataFrame:
         """Return an architecture's rows of a table at its models' last snapshots.
