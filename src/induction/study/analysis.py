@@ -94,7 +94,7 @@ class Claims(Strict):
         0.05, description="Claim 12: least change of the slope of the loss over ln(index), nats."
     )
     min_effect_nats: PositiveFloat = Field(
-        0.05, description="Claims 14, 19, 24: effects on the ICL score smaller than this are none."
+        0.05, description="Claims 14, 16, 19, 24: effects on the ICL score smaller than this are none."
     )
     min_task_excess: Fraction = Field(
         0.05, description="Claim 20: least excess of attention on labels of the same kind over other heads'."

@@ -118,7 +118,7 @@ def test_where_no_head_costs_anything_there_is_no_share():
 
 
 def test_of_noise_alone_there_is_no_share():
-    effects = {(0, head): (0.002 * (-1) ** head, 0.002) for head in range(8)}
+    effects = {(0, head): (0.01 * (-1) ** head, 0.002) for head in range(8)}
     heads = [{"layer": 0, "head": head} for head in range(8)]
     (judged,) = ablated.from_induction_heads(attention_only(effects, heads))
     assert judged.estimate is None

@@ -65,11 +65,12 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
     others, in resamples as in the sample.
     """
     quantity = "share of induction heads in all losses of in-context learning by ablation, head by head"
-    costing = [heads for heads in ablated if _surely_costs(heads)]
+    least = evidence.settings.claims.min_effect_nats
+    costing = [heads for heads in ablated if _surely_costs(heads, least)]
     if not costing:
         reason = (
-            f"No head's ablation costs in-context learning by {_N_STANDARD_ERRORS} standard errors, so there is no "
-            f"share of it{ending(len(ablated))}"
+            f"No head's ablation costs {least:g} nats of in-context learning and {_N_STANDARD_ERRORS} standard errors, so "
+            f"there is no share of it{ending(len(ablated))}"
         )
         return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(ablated))
     figures, shares = [], []
@@ -91,9 +92,9 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
     return Judgement(one.subject, quantity, estimate, most_of(estimate, claims.most, claims.half), reason)
 
 
-def _surely_costs(heads: pl.DataFrame) -> bool:
+def _surely_costs(heads: pl.DataFrame, least: float) -> bool:
     change_H, error_H = _numbers(heads, "icl_change")
-    return bool((change_H > _N_STANDARD_ERRORS * error_H).any())
+    return bool(((change_H > least) & (change_H > _N_STANDARD_ERRORS * error_H)).any())
 
 
 def others_raise(evidence: Evidence) -> list[Judgement]:

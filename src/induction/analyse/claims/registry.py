@@ -136,8 +136,9 @@ _CLAIMS = (
         "In attention-only models nearly all in-context learning that ablations cost is lost with induction heads.",
         "nearly all of it",
         "Last snapshot, patterns preserved, results set to zero: of the sum of all losses of in-context learning, head "
-        "by head, the share of induction heads. Holds if it is `most` or more and its interval above `half`; fails if "
-        "under `half` and its interval below `most`.",
+        "by head, the share of induction heads; of a model none of whose heads costs min_effect_nats there is none. "
+        "Holds if it is `most` or more and its interval above `half`; fails if under `half` and its interval below "
+        "`most`.",
     ),
     Claim(
         17,
