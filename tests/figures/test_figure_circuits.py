@@ -152,9 +152,12 @@ def test_heads_of_all_seeds_are_points_and_the_map_says_whose_it_is(tmp_path):
 def test_tables_of_different_snapshots_are_not_drawn_together(demo):
     inputs = inputs_of("circuits", demo, (TWO,))
     heads = inputs.tables["heads"]
-    early = inputs.tables["compositions"].with_columns(step=pl.lit(STEPS[3]))
-    with pytest.raises(InductionError, match=rf"compositions of model attn-2l-s0: .* step {STEPS[3]}, .* {STEPS[-1]}"):
-        draw(replace(inputs, tables={"heads": heads, "compositions": early}))
+    compositions = inputs.tables["compositions"]
+    early, late = (compositions.with_columns(step=pl.lit(step)) for step in (STEPS[3], STEPS[-1] + 1))
+    with pytest.raises(InductionError, match=rf"compositions of model attn-2l-s0: .* {STEPS[-1] + 1}, .* {STEPS[-1]}"):
+        draw(replace(inputs, tables={"heads": heads, "compositions": late}))
+    axes = draw(replace(inputs, tables={"heads": heads, "compositions": early})).axes
+    assert [notes(axis) for axis in axes[2:5]] == 3 * [["not measured yet"]]
 
 
 def test_a_part_that_is_not_given_is_not_taken_for_a_model_without_pairs(demo):

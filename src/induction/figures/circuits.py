@@ -109,7 +109,8 @@ def _norm(inputs: FigureInputs) -> Normalize:
 def _composition(axis: Axes, inputs: FigureInputs, architecture: Architecture, kind: str, norm: Normalize) -> None:
     """Draw a map of an architecture's first measured seed, later heads by earlier heads; or say why there is none."""
     axis.set_xlabel("earlier head", fontsize=6.5)
-    measured = [model for model in architecture.models if len(inputs.rows("compositions", model))]
+    rows = inputs.last_rows("compositions", architecture)
+    measured = [model for model in architecture.models if len(rows.filter(model=model.name))]
     if not measured:
         none = _ONE_LAYER if architecture.n_layers == 1 else panels.NO_SNAPSHOTS
         theme.note(axis, inputs.missing("compositions", architecture, none))
@@ -117,7 +118,7 @@ def _composition(axis: Axes, inputs: FigureInputs, architecture: Architecture, k
         axis.set_yticks([])
         return
     model = measured[0]
-    early, late, values = matrix(inputs.last_rows("compositions", architecture).filter(model=model.name), kind)
+    early, late, values = matrix(rows.filter(model=model.name), kind)
     axis.imshow(values, cmap=theme.AMOUNT_COLOURS, norm=norm, aspect="auto", interpolation="none", label=model.name)
     classes = _classes(inputs, model)
     _name(axis.xaxis, early, rotation=90)
