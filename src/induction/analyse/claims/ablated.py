@@ -69,7 +69,7 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
     costing = [heads for heads in ablated if _surely_costs(heads, least)]
     if not costing:
         reason = (
-            f"No head's ablation costs {least:g} nats of in-context learning and {_N_STANDARD_ERRORS} standard errors, so "
+            f"No head's ablation costs {least:g} nats of in-context learning and {_N_STANDARD_ERRORS} standard errors: "
             f"there is no share of it{ending(len(ablated))}"
         )
         return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(ablated))
