@@ -7,10 +7,10 @@ rule corpus:
         "results/logs/corpus/{corpus}.log",
     benchmark:
         "results/logs/corpus/{corpus}.tsv"
+    priority: 2  # else it waits for two free cores until all else is done
     conda:
         "../../envs/cpu.yaml"
     threads: 2
-    priority: 2 # else it waits for two free cores until all else is done
     params:
         corpus=study.corpus_json,
         version=study.corpus_version,
