@@ -1,7 +1,8 @@
 """Digests of code: what a stage computes, apart from how its text is laid out.
 
 Snakemake does not see that an imported module changed; a digest of the stage's syntax trees in a rule's `params`
-makes it see. Comments, docstrings and layout do not count, and the digest is the same for every Python version.
+makes it see. Comments, docstrings, descriptions of settings and layout do not count, and the digest is the same for
+every Python version.
 """
 
 import ast
@@ -90,6 +91,8 @@ def _canonical(node: object) -> str:
     """
     if isinstance(node, ast.AST):
         fields = {name: value for name, value in ast.iter_fields(node) if name not in ("ctx", "kind", "type_comment")}
+        if isinstance(node, ast.Call):
+            fields["keywords"] = [keyword for keyword in node.keywords if keyword.arg != "description"]
         inside = ",".join(f"{name}={_canonical(value)}" for name, value in fields.items() if value not in (None, []))
         return f"{type(node).__name__}({inside})"
     if isinstance(node, list):
