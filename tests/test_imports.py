@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "resampling": {"study"},
     "models": {"study", "tables"},
     **{stage: {"study", "resampling", "tables", "models"} for stage in STAGES},
-    "draft": {"study", "corpus", "analyse", "figures"},
+    "draft": {"study", "tables", "corpus", "analyse", "figures"},
     "cli": {"study", "tables", "models", "draft", *STAGES},
     "__main__": {"cli"},
 }

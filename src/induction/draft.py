@@ -23,8 +23,10 @@ from induction.analyse.window_rules import window_rules
 from induction.corpus.token_classes import read_classed_examples
 from induction.errors import InductionError
 from induction.figures.stage import figure
+from induction.files import replacing
 from induction.study.jobs import Jobs
 from induction.study.study import Model, Study
+from induction.tables.places import block_of, part_of
 
 _ANALYSED = (
     "curves",
@@ -107,7 +109,7 @@ def _measured_blocks(model: Model, results: Path) -> list[int]:
     """Return the first blocks, without a gap, whose losses and heads are measured."""
     found: list[int] = []
     for block in range(len(model.blocks)):
-        if not all(_block(results / "tables", table, model.name, block).is_file() for table in ("losses", "heads")):
+        if not all(block_of(results / "tables", table, model.name, block).is_file() for table in ("losses", "heads")):
             break
         found.append(block)
     return found
@@ -124,10 +126,10 @@ def _analyse(
 ) -> None:
     """Write the analysis of one model."""
     config = study.config
-    losses, heads = ([_block(tables, table, model.name, block) for block in blocks] for table in ("losses", "heads"))
-    ablations = [path for block in blocks if (path := _block(tables, "ablations", model.name, block)).is_file()]
+    losses, heads = ([block_of(tables, table, model.name, block) for block in blocks] for table in ("losses", "heads"))
+    ablations = [path for block in blocks if (path := block_of(tables, "ablations", model.name, block)).is_file()]
     evaluation = corpora / model.fields.corpus / "evaluation.safetensors"
-    named = {table: _part(out, table, model.name) for table in _ANALYSED}
+    named = {table: part_of(out, table, model.name) for table in _ANALYSED}
     by_examples = (losses, heads, evaluation, config.in_context, config.bootstrap)
     steps: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
         ("curves", curves, (*by_examples, named["curves"], named["replicates"])),
@@ -162,7 +164,7 @@ def _shared(
     settings = json.loads(jobs.claims_json(None))
     config = jobs.study.config
     losses = [
-        _block(results / "tables", "losses", model.name, block) for model in begun for block in blocks[model.name]
+        block_of(results / "tables", "losses", model.name, block) for model in begun for block in blocks[model.name]
     ]
     groups = {model.name: model.group for model in begun}
     evaluations = {model.group: results / "corpora" / model.fields.corpus / "evaluation.safetensors" for model in begun}
@@ -174,7 +176,8 @@ def _shared(
         measured = sum(map(len, blocks.values()))
         planned = sum(len(model.blocks) for model in jobs.study.models.values())
         told = f"A draft of {measured} of {planned} blocks: models are compared at the snapshots that they have.\n\n"
-        judged[-1].write_text(told + judged[-1].read_text(encoding="utf-8"), encoding="utf-8")
+        with replacing(judged[-1]) as temporary:
+            temporary.write_text(told + judged[-1].read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def _parts(study: Study, blocks: dict[str, list[int]], tables: Path, made: Path) -> list[tuple[Path, str | None]]:
@@ -182,10 +185,10 @@ def _parts(study: Study, blocks: dict[str, list[int]], tables: Path, made: Path)
     found: list[tuple[Path, str | None]] = []
     for name in study.models:
         found += [
-            (_block(tables, table, name, block), name) for table in ("heads", "ablations") for block in blocks[name]
+            (block_of(tables, table, name, block), name) for table in ("heads", "ablations") for block in blocks[name]
         ]
-        found += [(_part(tables, table, name), name) for table in _OF_LAST_SNAPSHOTS]
-        found += [(_part(made, table, name), name) for table in _ANALYSED if blocks[name]]
+        found += [(part_of(tables, table, name), name) for table in _OF_LAST_SNAPSHOTS]
+        found += [(part_of(made, table, name), name) for table in _ANALYSED if blocks[name]]
     found.append((made / "pca.parquet", None))
     return [(path, model) for path, model in found if path.is_file()]
 
@@ -198,11 +201,3 @@ def _tried(what: str, left_out: dict[str, str], stage: Callable[..., Any], *argu
         left_out[what] = str(error)
         return False
     return True
-
-
-def _block(tables: Path, table: str, model: str, block: int) -> Path:
-    return tables / table / f"model={model}" / f"block-{block}.parquet"
-
-
-def _part(tables: Path, table: str, model: str) -> Path:
-    return tables / table / f"model={model}" / "part.parquet"

@@ -10,7 +10,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from simulated_tables import DEMO, SEEDS, SETTINGS_JSON, STEPS, TOKENS_A_STEP, models_json, write_tables
 
-from induction.figures import heat_maps
+from induction.figures import heat_maps, indices
 from induction.figures.stage import figure
 from induction.figures.theme import SIGNED_COLOURS
 
@@ -52,7 +52,7 @@ def test_bins_are_as_wide_as_told_and_hold_every_index_once():
     assert (sizes >= 1).all()
     late = sizes > 4  # narrower ones cannot be as wide as told: an index is whole
     widths = np.diff(np.log(bins.edges))[late]
-    np.testing.assert_allclose(widths[:-1], heat_maps.BIN, atol=1 / 4)
+    np.testing.assert_allclose(widths[:-1], indices.BIN, atol=1 / 4)
     np.testing.assert_allclose(bins.loss[0], bins.log_index)
 
 

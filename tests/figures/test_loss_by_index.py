@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simulated_tables import DEMO, SEEDS, SETTINGS_JSON, models_json, write_tables
 
 from induction.figures import theme
-from induction.figures.indices import log_bins, middles
+from induction.figures.indices import BIN, log_bins, middles
 from induction.figures.inputs import read_inputs
-from induction.figures.loss_by_index import ARRAYS, BIN_WIDTH, NEEDS, draw
+from induction.figures.loss_by_index import ARRAYS, NEEDS, draw
 
 N_TOKENS = 512
 LN = np.log(np.arange(1, N_TOKENS + 1))
@@ -37,7 +37,7 @@ def inputs_with(paths, models, falls, **told):
 
 
 def in_bins(values):
-    return [values[first - 1 : last].mean() for first, last in log_bins(N_TOKENS, BIN_WIDTH)]
+    return [values[first - 1 : last].mean() for first, last in log_bins(N_TOKENS, BIN)]
 
 
 def by_name(models, values):
@@ -63,7 +63,7 @@ def test_the_three_panels_show_what_is_planted(demo):
     for label, name in (("attention-only, 1 layer", DEMO[0].name), ("smeared keys, 2 layers", DEMO[3].name)):
         fall = falls[name]
         line = only(loss, label)
-        np.testing.assert_allclose(line.get_xdata(), middles(log_bins(N_TOKENS, BIN_WIDTH)))
+        np.testing.assert_allclose(line.get_xdata(), middles(log_bins(N_TOKENS, BIN)))
         np.testing.assert_allclose(line.get_ydata(), in_bins(6 - fall * LN))
         np.testing.assert_allclose(only(gained, label).get_ydata(), in_bins(fall * (LN - LN[LATE].mean())), atol=1e-9)
         np.testing.assert_allclose(only(gap, label).get_ydata(), in_bins((0.5 - fall) * LN), atol=1e-9)

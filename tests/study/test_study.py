@@ -86,8 +86,8 @@ def test_a_figure_is_told_its_axis_of_time_and_a_page_that_of_all_models(tmp_pat
 
 
 def test_a_model_has_as_many_parameters_as_the_paper_counts():
-    assert model(n_layers=4, d_model=512, n_heads=8, d_mlp=2048).n_parameters == 12 * 4 * 512**2
-    assert model(n_layers=1, d_model=64, n_heads=2, d_head=8).n_parameters == 4 * 64 * 16
+    assert model(n_layers=4, d_model=512, n_heads=8, d_mlp=2048).fields.n_parameters == 12 * 4 * 512**2
+    assert model(n_layers=1, d_model=64, n_heads=2, d_head=8).fields.n_parameters == 4 * 64 * 16
 
 
 def test_snapshot_steps():
@@ -181,12 +181,22 @@ def test_a_digest_sees_code_and_not_its_words(edited):
         assert '"""The one key of the header' in text
         return text.replace('"""The one key of the header', '"""Other words')
 
+    def description(text):
+        assert 'description="Resamples."' in text
+        return text.replace('description="Resamples."', 'description="Other words."')
+
+    def bound(text):
+        return text.replace('Field(500, description="Resamples.")', 'Field(501, description="Resamples.")')
+
     def code(text):
         return text + "\nADDED = 1\n"
 
     before = {stage: edited(stage, HEADS, nothing) for stage in (HEADS, LOSSES, PCA)}
     assert all(edited(stage, HEADS, comment) == before[stage] for stage in before)
     assert edited(HEADS, "induction.models.snapshots", attribute_docstring) == before[HEADS]
+    phases = "induction.analyse.phases"
+    assert edited(phases, "induction.study.analysis", description) == edited(phases, HEADS, nothing)
+    assert edited(phases, "induction.study.analysis", bound) != edited(phases, HEADS, nothing)
     assert edited(HEADS, HEADS, code) != before[HEADS]
     assert edited(LOSSES, HEADS, code) == before[LOSSES]
     assert edited(HEADS, "induction.models.transformer", code) != before[HEADS], "what a stage imports counts"

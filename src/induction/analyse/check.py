@@ -20,6 +20,7 @@ from induction.tables.ablations import (
 from induction.tables.curves import CURVES
 from induction.tables.heads import HEADS
 from induction.tables.phases import PHASES
+from induction.tables.places import block_of, part_of
 from induction.tables.table import Table
 
 MEASURING = (
@@ -158,9 +159,8 @@ def _window(model: Model, tables: Path, *, expected: bool) -> Requirement:
 
 
 def _read(table: Table, model: Model, tables: Path) -> pl.DataFrame:
-    folder = tables / table.name / f"model={model.name}"
-    blocks = [folder / f"block-{block}.parquet" for block in range(len(model.blocks))]
-    return table.read(blocks if table in (HEADS, ABLATIONS) else [folder / "part.parquet"])
+    blocks = [block_of(tables, table.name, model.name, block) for block in range(len(model.blocks))]
+    return table.read(blocks if table in (HEADS, ABLATIONS) else [part_of(tables, table.name, model.name)])
 
 
 def _at_end(frame: pl.DataFrame) -> pl.DataFrame:

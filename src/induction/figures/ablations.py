@@ -36,7 +36,6 @@ _RANDOM_OFFSET = 0.28
 _SMALL, _LINE = 6.5, 0.11
 """Size of the words below panels in points, and the height of a line of them in inches, which no panel gives up."""
 
-_NOT_ABLATED = "no heads\nablated yet"
 _NO_WINDOW = "no phase change:\nno before and after"
 _LABELS = (
     "ICL score\n(nats)",
@@ -64,11 +63,10 @@ def draw(inputs: FigureInputs) -> Figure:
     for column, architecture in zip(axes.T, architectures, strict=True):
         column[0].set_title(inputs.title(architecture))
         panels.icl_score(column[0], inputs, architecture)
-        sought = inputs.measured("phases", architecture)
-        undone = _NO_WINDOW if sought and not inputs.windows(architecture) else _NOT_ABLATED
+        undone = panels.undone_missing(inputs, architecture, _NO_WINDOW)
         for axis, table, only, value, empty in (
-            (column[1], "ablations", {"mode": PATTERN_PRESERVING, **_PAPERS}, "icl_change", _NOT_ABLATED),
-            (column[2], "ablations", {"mode": FULL, **_PAPERS}, "icl_change", _NOT_ABLATED),
+            (column[1], "ablations", {"mode": PATTERN_PRESERVING, **_PAPERS}, "icl_change", panels.NOT_ABLATED),
+            (column[2], "ablations", {"mode": FULL, **_PAPERS}, "icl_change", panels.NOT_ABLATED),
             (column[3], "attributions", {"mode": PATTERN_PRESERVING}, "before_after", undone),
         ):
             heads = [head for model in architecture.models for head in inputs.heads(table, model, **only)]
@@ -256,7 +254,7 @@ def _by_choice(
     ]
     effects = pl.concat(parts)
     if effects.is_empty():
-        theme.note(axis, _NOT_ABLATED)
+        theme.note(axis, panels.NOT_ABLATED)
         return
     for number, choice in enumerate(choices):
         for kind, colour in theme.CLASS_COLOURS.items():
@@ -296,7 +294,7 @@ def _together(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
         _points(axis, x, random, theme.INK, marker="D", markerfacecolor="white", label=f"{_RANDOM}{kind}")
     axis.set_xticks(range(len(ticks)), ticks)
     if rows.is_empty():
-        theme.note(axis, _NOT_ABLATED)
+        theme.note(axis, panels.NOT_ABLATED)
         return
     _zero(axis)
 

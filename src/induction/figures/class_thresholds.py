@@ -25,7 +25,6 @@ _ANY_COPYING = (0, (1.2, 1.0))
 _OWN: dict[str, Any] = {"linewidth": 0.6, "linestyle": (0, (4, 2))}
 _MANY = 20
 """Heads from which on their numbers stand on a logarithmic axis."""
-_NOT_ABLATED = "no heads\nablated yet"
 _NOTHING_LOST = "no ablation\ncosts anything"
 _LABELS = ("induction heads\n(number)", "share of ICL lost\nwith induction heads", "previous-token\nheads (number)")
 
@@ -46,7 +45,9 @@ def draw(inputs: FigureInputs) -> Figure:
             _sweeps(inputs, architecture, induction, lost, previous)
         _finish(induction, "prefix matching", own.induction_prefix_matching, panels.NO_SNAPSHOTS)
         ablated = any(len(_costs(inputs, architecture)) for architecture in alike)
-        _finish(lost, "prefix matching", own.induction_prefix_matching, _NOTHING_LOST if ablated else _NOT_ABLATED)
+        _finish(
+            lost, "prefix matching", own.induction_prefix_matching, _NOTHING_LOST if ablated else panels.NOT_ABLATED
+        )
         _finish(previous, "previous token", own.previous_token, panels.NO_SNAPSHOTS)
         _count_axis(induction)
         _count_axis(previous)

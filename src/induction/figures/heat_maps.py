@@ -19,8 +19,6 @@ from induction.figures.inputs import Architecture, FigureInputs, Model
 NEEDS = ("curves", "phases")
 ARRAYS = ("curves",)
 
-BIN = 0.25
-"""Width of a bin of indices, in ln(index); the first indices are further apart and have a bin each."""
 STEEPEST = 0.3
 """The colours of the derivative reach from minus this to this, as in the paper; nats."""
 
@@ -52,7 +50,7 @@ class Binned(NamedTuple):
 def binned(loss: Floats) -> Binned:
     """Average losses by index, nats, [snapshot, index], over bins of indices; of two indices at least."""
     n_indices = loss.shape[1]
-    bins = indices.log_bins(n_indices, BIN)
+    bins = indices.log_bins(n_indices, indices.BIN)
     edges = np.array([*(first for first, _ in bins), n_indices + 1])
     log_index = np.log(np.arange(1, n_indices + 1))
     return Binned(edges, indices.binned(log_index, bins), indices.binned(loss, bins))

@@ -6,6 +6,9 @@ import polars as pl
 
 Floats = npt.NDArray[np.float64]
 
+BIN = 0.25
+"""Width of a bin of losses by index, in ln(index); the first indices are further apart and have a bin each."""
+
 
 def loss_by_index(rows: pl.DataFrame) -> Floats:
     """Return the mean loss of each token at each snapshot, nats, [snapshot, index], of rows of table `curves`."""

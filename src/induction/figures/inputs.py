@@ -52,6 +52,11 @@ class Settings(Strict):
     """The axis of training tokens."""
 
 
+def depth_in_words(n_layers: int) -> str:
+    """Return a number of layers in words."""
+    return f"{n_layers} layer{'s' if n_layers > 1 else ''}"
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Models that differ in nothing but their seed: a column of a figure."""
@@ -65,7 +70,7 @@ class Architecture:
     @property
     def depth(self) -> str:
         """The number of layers, in words."""
-        return f"{self.n_layers} layer{'s' if self.n_layers > 1 else ''}"
+        return depth_in_words(self.n_layers)
 
 
 class Head(NamedTuple):

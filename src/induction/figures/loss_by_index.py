@@ -15,8 +15,6 @@ from induction.figures.inputs import Architecture, FigureInputs
 NEEDS = ("curves",)
 ARRAYS = ("curves",)
 
-BIN_WIDTH = 0.25
-"""Of the bins in which losses are averaged, in ln(index)."""
 
 _ONE_SIZE = "one size:\nnothing to compare"
 
@@ -89,7 +87,7 @@ def _lines(axis: Axes, inputs: FigureInputs, shown: Sequence[_Losses], less: Seq
     depths, variants = sizes.depths_of(inputs), list(sizes.variants(inputs))
     for one, reference in zip(shown, less, strict=True):
         architecture = one.architecture
-        bins = indices.log_bins(one.loss_by_seed.shape[1], BIN_WIDTH)
+        bins = indices.log_bins(one.loss_by_seed.shape[1], indices.BIN)
         middles = indices.middles(bins)
         values = sign * indices.binned(one.loss_by_seed - reference, bins)
         style = {

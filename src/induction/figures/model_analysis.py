@@ -25,7 +25,6 @@ ARRAYS = heat_maps.ARRAYS
 _MOST_COLUMNS = 9
 """Architectures of a band; more begin another below."""
 _NOT_IN_PCA = "not in\nthe PCA"
-_NOT_ABLATED = "no heads\nablated yet"
 _NO_WINDOW = "no window:\nno before\nand after"
 
 _MOST_POINTS = 1500
@@ -116,14 +115,13 @@ def _qk_trace(axis: Axes, inputs: FigureInputs, architecture: Architecture, _key
 
 
 def _before_after(axis: Axes, inputs: FigureInputs, architecture: Architecture, _keys: Keys) -> None:
-    sought = inputs.measured("phases", architecture)
-    empty = _NO_WINDOW if sought and not inputs.windows(architecture) else _NOT_ABLATED
+    empty = panels.undone_missing(inputs, architecture, _NO_WINDOW)
     _heads(axis, inputs, architecture, "attributions", "before_after", empty, mode=PATTERN_PRESERVING)
 
 
 def _icl_change(axis: Axes, inputs: FigureInputs, architecture: Architecture, _keys: Keys) -> None:
     only = {"mode": PATTERN_PRESERVING, "replacement": ZERO, "norm": RECOMPUTED}
-    _heads(axis, inputs, architecture, "ablations", "icl_change", _NOT_ABLATED, **only)
+    _heads(axis, inputs, architecture, "ablations", "icl_change", panels.NOT_ABLATED, **only)
 
 
 WAY = Panel("principal components", "PC2 (nats)", "PC2 (nats)\nover PC1", _way)

@@ -20,6 +20,7 @@ THIN_ERROR = 0.7
 
 _EDGES = {"start_step": ("o", "start of the window"), "end_step": ("s", "end of the window")}
 NO_SNAPSHOTS = "no snapshots\nmeasured yet"
+NOT_ABLATED = "no heads\nablated yet"
 
 SHARES = (-0.02, 1.0)
 """Limits of an axis of shares, such as of attention."""
@@ -43,6 +44,12 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
 def family_colour(inputs: FigureInputs, family: str) -> str:
     """Return a family's colour in a figure."""
     return theme.family_colour(family, {model.family for model in inputs.models})
+
+
+def undone_missing(inputs: FigureInputs, architecture: Architecture, no_window: str) -> str:
+    """Return why nothing tells what ablations undo: `no_window`, or that no heads are ablated yet."""
+    sought = inputs.measured("phases", architecture)
+    return no_window if sought and not inputs.windows(architecture) else NOT_ABLATED
 
 
 def with_interval(axis: Axes, curves: list[pl.DataFrame], column: str, colour: str, **style: Any) -> None:

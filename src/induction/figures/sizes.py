@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from induction.figures import theme
-from induction.figures.inputs import Architecture, FigureInputs
+from induction.figures.inputs import Architecture, FigureInputs, depth_in_words
 
 _DASHES: tuple[Any, ...] = (
     "solid",
@@ -73,10 +73,7 @@ def depth_handles(depths: Sequence[int], colour: str = _NEUTRAL) -> list[Line2D]
     """Return the legend's entries of the depths, where there are several."""
     if len(depths) == 1:
         return []
-    return [
-        theme.line(f"{depth} layer{'s' if depth > 1 else ''}", colour, **line_of(depth, depths, colour))
-        for depth in depths
-    ]
+    return [theme.line(depth_in_words(depth), colour, **line_of(depth, depths, colour)) for depth in depths]
 
 
 def colour_of(inputs: FigureInputs) -> str:

@@ -3,33 +3,14 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 from induction.errors import InductionError, nearest
 from induction.figures import theme
 from induction.figures.inputs import read_inputs
+from induction.study.config import FigureName
 
-FIGURES = {
-    name: f"induction.figures.{name}"
-    for name in (
-        "phase_change",
-        "heat_maps",
-        "pca",
-        "tokens",
-        "smeared_keys",
-        "ablations",
-        "case_studies",
-        "circuits",
-        "idealised",
-        "model_analysis",
-        "loss_by_index",
-        "order_inversion",
-        "head_scores",
-        "icl_indices",
-        "window_rules",
-        "class_thresholds",
-        "model_page",
-    )
-}
+FIGURES = {name: f"induction.figures.{name}" for name in (*get_args(FigureName), "model_page")}
 """Name -> module, in the paper's order. Imported when asked for, so that a figure depends on its own module alone."""
 
 

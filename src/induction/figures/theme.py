@@ -25,10 +25,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
+from induction import palette
 from induction.files import replacing
-from induction.palette import CLASS_COLOURS as CLASS_COLOURS  # noqa: PLC0414 - figures take all that they look like from here
-from induction.palette import INK as INK  # noqa: PLC0414
-from induction.palette import family_colour as family_colour  # noqa: PLC0414
+
+# Figures take all that they look like from here.
+CLASS_COLOURS, INK, family_colour = palette.CLASS_COLOURS, palette.INK, palette.family_colour
 
 NARROW, WIDE = 3.4, 7.0
 """Width of a column and of a page, in inches."""

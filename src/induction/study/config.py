@@ -91,7 +91,21 @@ class ModelFields(Shape):
     def architecture(self, vocab_size: int) -> Architecture:
         """Return the architecture of this model over a vocabulary of `vocab_size` tokens."""
         shape = {name: getattr(self, name) for name in Shape.model_fields}
-        return Architecture(d_head=self.d_head or self.d_model // self.n_heads, vocab_size=vocab_size, **shape)
+        return Architecture(d_head=self._width_of_head, vocab_size=vocab_size, **shape)
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights of the blocks' matrices, embeddings not counted (paper: 12 n_layers d_model^2 with MLPs)."""
+        return self.n_layers * (4 * self.n_heads * self._width_of_head + 2 * self.d_mlp) * self.d_model
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Training tokens of a step."""
+        return self.batch_size * self.n_ctx
+
+    @property
+    def _width_of_head(self) -> int:
+        return self.d_head or self.d_model // self.n_heads
 
 
 def _divisors(number: int) -> str:

@@ -30,6 +30,8 @@ _FIGURE_COUNTS = {
     "window_rules": ("evaluation.n_examples",),
     "class_thresholds": ("ablations.n_examples",),
 }
+# What the report says of a model besides its name and family.
+_REPORTED = ("n_layers", "d_model", "n_parameters", "corpus", "seed")
 # Fields that figures are told of one by one.
 _TOLD_APART = ("n_layers", "seed", "smeared_keys", "d_mlp")
 
@@ -38,45 +40,40 @@ class Jobs:
     """The study as the Snakefile sees it. Methods that take `wildcards` are handed to rules as they are."""
 
     def __init__(self, study: Study) -> None:
-        self._study = study
-
-    @property
-    def study(self) -> Study:
-        """The study itself."""
-        return self._study
+        self.study = study
 
     # --- targets ------------------------------------------------------------------------------------------------
 
     @property
     def figures(self) -> list[str]:
         """Names of the study's figures, in the paper's order."""
-        return [name for name in get_args(FigureName) if name in self._study.config.figures]
+        return [name for name in get_args(FigureName) if name in self.study.config.figures]
 
     @property
     def corpora(self) -> list[str]:
         """Names of the corpora of all models, in their order."""
-        return list(dict.fromkeys(model.fields.corpus for model in self._study.models.values()))
+        return list(dict.fromkeys(model.fields.corpus for model in self.study.models.values()))
 
     @property
     def parts(self) -> dict[str, list[Any]]:
         """Every block of every model: two lists of the same length, to be zipped."""
-        return _parts(list(self._study.models.values()))
+        return _parts(list(self.study.models.values()))
 
     @property
     def last_parts(self) -> list[tuple[str, int]]:
         """The last block of every model, with its name."""
-        return [(model.name, len(model.blocks) - 1) for model in self._study.models.values()]
+        return [(model.name, len(model.blocks) - 1) for model in self.study.models.values()]
 
     @property
     def models(self) -> list[str]:
         """Names of all models."""
-        return list(self._study.models)
+        return list(self.study.models)
 
     # --- corpora ------------------------------------------------------------------------------------------------
 
     def corpus_json(self, wildcards: Any) -> str:
         """Return a corpus's configuration, with the versions of the packages it reads."""
-        corpus = self._study.corpus(wildcards.corpus)
+        corpus = self.study.corpus(wildcards.corpus)
         content = corpus.model_dump(mode="json")
         for source in content["sources"]:
             if source["package"]:
@@ -90,7 +87,7 @@ class Jobs:
 
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
-        sources = self._study.corpus(wildcards.corpus).sources
+        sources = self.study.corpus(wildcards.corpus).sources
         return [str(path) for source in sources if source.files for path in source.globbed_files()]
 
     def evaluation_json(self, _wildcards: Any) -> str:
@@ -104,7 +101,7 @@ class Jobs:
     def prompts_json(self, _wildcards: Any) -> str:
         """Return how the prompts of the abstract task are made, and how long they may be."""
         content = json.loads(self._settings("prompts"))
-        content["n_tokens"] = self._study.config.evaluation.n_tokens
+        content["n_tokens"] = self.study.config.evaluation.n_tokens
         return json.dumps(content, sort_keys=True)
 
     def token_classes_json(self, _wildcards: Any) -> str:
@@ -123,7 +120,7 @@ class Jobs:
 
     def previous_block(self, wildcards: Any) -> list[int]:
         """Return the block that the job's block goes on from; none for the first."""
-        self._study.check_block(wildcards.model, int(wildcards.block))
+        self.study.check_block(wildcards.model, int(wildcards.block))
         return [int(wildcards.block) - 1] if int(wildcards.block) else []
 
     def recipe_json(self, wildcards: Any) -> str:
@@ -147,7 +144,7 @@ class Jobs:
 
     def ablated_json(self, wildcards: Any) -> str:
         """Return the steps of the job's block whose heads are ablated, and how."""
-        model, config = self._model(wildcards), self._study.config
+        model, config = self._model(wildcards), self.study.config
 
         chosen = every_nth(model.steps, config.ablations.every)
         steps = [step for step in model.blocks[int(wildcards.block)] if step in chosen]
@@ -161,7 +158,7 @@ class Jobs:
 
     def head_probes_json(self, _wildcards: Any) -> str:
         """Return how many real examples heads are scored on."""
-        return json.dumps({"n_examples": self._study.config.probes.n_examples})
+        return json.dumps({"n_examples": self.study.config.probes.n_examples})
 
     def idealised_json(self, _wildcards: Any) -> str:
         """Return what idealised heads depend on."""
@@ -195,7 +192,7 @@ class Jobs:
 
     def pca_json(self, _wildcards: Any) -> str:
         """Return which models share components, of which corpus each group is, and how turns are measured."""
-        models = self._study.models.values()
+        models = self.study.models.values()
         content = json.loads(self._settings("bootstrap", "phases"))
         content["groups"] = {model.name: model.group for model in models}
         content["corpora"] = {model.group: model.fields.corpus for model in models}
@@ -204,7 +201,7 @@ class Jobs:
     def claims_json(self, _wildcards: Any) -> str:
         """Return what claims depend on besides tables."""
         content = json.loads(self._settings("heads", "in_context", "phases", "bootstrap", "claims"))
-        return json.dumps({"settings": content, "models": self._study.told_models()}, sort_keys=True)
+        return json.dumps({"settings": content, "models": self.study.told_models()}, sort_keys=True)
 
     # --- figures ------------------------------------------------------------------------------------------------
 
@@ -242,7 +239,7 @@ class Jobs:
 
     def _figure_settings(self, figure: str) -> str:
         content = json.loads(self._settings(*_FIGURE_SETTINGS))
-        shown: dict[Any, FigureModels] = dict(self._study.config.figures)
+        shown: dict[Any, FigureModels] = dict(self.study.config.figures)
         if figure in shown:
             content["time"] = shown[figure].time
         return json.dumps(content, sort_keys=True)
@@ -258,11 +255,11 @@ class Jobs:
             "smeared_keys": model.fields.smeared_keys,
             "d_mlp": model.fields.d_mlp,
             "corpus": model.fields.corpus,
-            "n_parameters": model.n_parameters,
+            "n_parameters": model.fields.n_parameters,
             "swept": ", ".join(
                 f"{name} {getattr(model.fields, name)}"
-                for name in self._study.swept_fields(model.family)
-                if name not in _TOLD_APART and len(self._study.values_of(model.family, name)) > 1
+                for name in self.study.swept_fields(model.family)
+                if name not in _TOLD_APART and len(self.study.values_of(model.family, name)) > 1
             ),
         }
 
@@ -278,22 +275,22 @@ class Jobs:
         counts = {}
         for place in _FIGURE_COUNTS.get(figure, ()):
             part, field = place.split(".")
-            counts[place] = getattr(getattr(self._study.config, part), field)
+            counts[place] = getattr(getattr(self.study.config, part), field)
         return counts
 
     # --- the report ---------------------------------------------------------------------------------------------
 
     def report_json(self, _wildcards: Any) -> str:
         """Return what the report says besides figures and tables: the study, its models, its whole configuration."""
-        study = self._study
+        study = self.study
         content = {
             "study": study.name,
             "description": study.config.description,
             "counts": {figure: self._counts(figure) for figure in (*self.figures, "model_page")},
             "models": [
                 {
-                    **{name: getattr(model.fields, name) for name in ("n_layers", "d_model", "corpus", "seed")},
-                    **{name: getattr(model, name) for name in ("name", "family", "label", "n_parameters")},
+                    **{name: getattr(model, name) for name in ("name", "family", "label")},
+                    **{name: getattr(model.fields, name) for name in _REPORTED},
                     "tokens": model.tokens_at(model.fields.n_steps),
                 }
                 for model in study.models.values()
@@ -316,13 +313,13 @@ class Jobs:
     # ------------------------------------------------------------------------------------------------------------
 
     def _model(self, wildcards: Any) -> Model:
-        return self._study.model(wildcards.model)
+        return self.study.model(wildcards.model)
 
     def _shown(self, figure: str) -> list[Model]:
-        return self._study.models_of(figure)
+        return self.study.models_of(figure)
 
     def _settings(self, *parts: str) -> str:
-        return self._study.settings_json(*parts)
+        return self.study.settings_json(*parts)
 
 
 def _installed(package: str) -> str | None:

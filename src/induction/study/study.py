@@ -52,13 +52,7 @@ class Model:
 
     def tokens_at(self, step: int) -> int:
         """Training tokens seen after `step` steps."""
-        return step * self.fields.batch_size * self.fields.n_ctx
-
-    @property
-    def n_parameters(self) -> int:
-        """Weights of the blocks' matrices, embeddings not counted (paper: 12 n_layers d_model^2 with MLPs)."""
-        shape = self.architecture
-        return shape.n_layers * (4 * shape.n_heads * shape.d_head + 2 * shape.d_mlp) * shape.d_model
+        return step * self.fields.tokens_per_step
 
     @property
     def tokens_needed(self) -> int:

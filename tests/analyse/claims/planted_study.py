@@ -147,7 +147,7 @@ def grown(
         why_none: reason that table phases has for a signal without a window.
     """
     placed = {signal: Change(*change) for signal, change in (changes or {}).items()}
-    tokens = steps * float(model.tokens_per_step)
+    tokens = steps * float(model.fields.tokens_per_step)
 
     def curve(signal: str, given: Curve | None, base: Curve, size: float) -> np.ndarray:
         if given is not None:
@@ -172,7 +172,7 @@ def grown(
     at = {
         "model": [model.name] * len(steps),
         "step": steps.tolist(),
-        "tokens": (steps * model.tokens_per_step).tolist(),
+        "tokens": (steps * model.fields.tokens_per_step).tolist(),
     }
     curves = filled("curves", [{"model": model.name, "step": step} for step in steps.tolist()]).with_columns(
         pl.Series("tokens", at["tokens"]),
@@ -212,8 +212,8 @@ def phase(model: Member, signal: str, change: Change | None, tokens: np.ndarray,
     start = tokens[np.searchsorted(tokens, change.start, side="right") - 1]
     end = tokens[np.searchsorted(tokens, change.end)]
     return row | {
-        "start_step": int(start / model.tokens_per_step),
-        "end_step": int(end / model.tokens_per_step),
+        "start_step": int(start / model.fields.tokens_per_step),
+        "end_step": int(end / model.fields.tokens_per_step),
         "change": -0.3,
     }
 
@@ -247,7 +247,7 @@ def turns(
         low, turn, high = sharp.get(step, (2.0, 5.0, 8.0))
         inside = 0 < at < len(steps) - 1
         turned = {"turn": turn, "turn_low": low, "turn_high": high} if inside else {}
-        place = {"step": step, "tokens": step * model.tokens_per_step, "pc1": float(at), "group": "all"}
+        place = {"step": step, "tokens": step * model.fields.tokens_per_step, "pc1": float(at), "group": "all"}
         rows.append({"model": model.name, **place, **turned})
     return {"pca": rows}
 
@@ -264,7 +264,7 @@ def repetitions(
         changes: class -> change over the window and half its interval's width, nats.
     """
     rows = []
-    tokens = steps * float(model.tokens_per_step)
+    tokens = steps * float(model.fields.tokens_per_step)
     for name in (OTHER, CONTINUED, BROKEN):
         size, half = changes.get(name, (0.0, 0.01))
         for step, now in zip(steps.tolist(), tokens, strict=True):

@@ -10,7 +10,7 @@ from induction.analyse.claims.judging import NotTestableError
 from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
 
 SIZES = [member(f"wide-{d_model}", "wide", d_model=d_model) for d_model in (64, 128, 256)]
-DECADES = [np.log10(model.n_parameters) for model in SIZES]
+DECADES = [np.log10(model.fields.n_parameters) for model in SIZES]
 SPAN = DECADES[-1] - DECADES[0]
 OTHERS = [
     member("one-layer", n_layers=1, d_model=1024),
@@ -25,7 +25,7 @@ def scaled(tables, models=SIZES, others=OTHERS):
 
 
 def decade(model):
-    return np.log10(model.n_parameters) - DECADES[0]
+    return np.log10(model.fields.n_parameters) - DECADES[0]
 
 
 # --- the final score --------------------------------------------------------------------------------------------
@@ -195,8 +195,7 @@ def signed(prefix_matching_of_largest, turn_of_largest):
         place = prefix_matching_of_largest if is_largest else WINDOW
         turn = turn_of_largest if is_largest else (40.0, 60.0, 80.0)
         changes = {"icl": WINDOW} | ({"prefix_matching": place} if place else {})
-        abrupt = lambda tokens: -0.05 + fall(*WINDOW, 0.4)(tokens)  # noqa: E731
-        return grown(model, changes, icl=abrupt) | turns(model, {1700: turn})
+        return grown(model, changes, icl=lambda tokens: -0.05 + fall(*WINDOW, 0.4)(tokens)) | turns(model, {1700: turn})
 
     return scaled(tables)
 

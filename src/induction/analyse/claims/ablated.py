@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from induction.analyse.claims.evidence import Architecture, Evidence, Member
 from induction.analyse.claims.judging import (
+    N_STANDARD_ERRORS,
     Estimate,
     Judgement,
     NotTestableError,
@@ -33,7 +34,6 @@ Floats = NDArray[np.float64]
 PAPERS_RECOVERY = {PREVIOUS_TOKEN: 0.99, AFTER_ONE: 0.65, AFTER_TWO: 0.75}
 """The paper's recovered share by ideal pattern; of the last one, 10% more than of the one before."""
 
-_N_STANDARD_ERRORS = 2
 _CLASSES = ("induction", "previous-token", "other")
 
 
@@ -69,7 +69,7 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
     costing = [heads for heads in ablated if _surely_costs(heads, least)]
     if not costing:
         reason = (
-            f"No head's ablation costs {least:g} nats of in-context learning and {_N_STANDARD_ERRORS} standard errors: "
+            f"No head's ablation costs {least:g} nats of in-context learning and {N_STANDARD_ERRORS} standard errors: "
             f"there is no share of it{ending(len(ablated))}"
         )
         return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(ablated))
@@ -94,7 +94,7 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
 
 def _surely_costs(heads: pl.DataFrame, least: float) -> bool:
     change_H, error_H = _numbers(heads, "icl_change")
-    return bool(((change_H > least) & (change_H > _N_STANDARD_ERRORS * error_H)).any())
+    return bool(((change_H > least) & (change_H > N_STANDARD_ERRORS * error_H)).any())
 
 
 def others_raise(evidence: Evidence) -> list[Judgement]:
@@ -120,8 +120,8 @@ def others_raise(evidence: Evidence) -> list[Judgement]:
     estimate = evidence.share({model: (heads["icl_change"] < 0).to_list() for model, heads in others.items()})
     reason = (
         f"In-context learning rises without {(change_H < 0).sum()} of {len(change_H)} other heads. By two standard "
-        f"errors it rises without {(change_H < -_N_STANDARD_ERRORS * error_H).sum()} and falls without "
-        f"{(change_H > _N_STANDARD_ERRORS * error_H).sum()}{ending(estimate.n_seeds)}"
+        f"errors it rises without {(change_H < -N_STANDARD_ERRORS * error_H).sum()} and falls without "
+        f"{(change_H > N_STANDARD_ERRORS * error_H).sum()}{ending(estimate.n_seeds)}"
     )
     return [
         Judgement(

@@ -62,7 +62,7 @@ def corpus(evidence: Evidence) -> list[Judgement]:
 
 def _schedule(evidence: Evidence, subject: str, seeds: list[tuple[Member, Member]]) -> Judgement:
     quantity = "tokens by which the window's midpoint moves, for each by which the warm-up's end moves"
-    ends = [model.fields.warmup_steps * model.tokens_per_step for model in seeds[0]]
+    ends = [model.fields.warmup_steps * model.fields.tokens_per_step for model in seeds[0]]
     moved = f"The warm-up ends at {in_millions(ends[0])} and {in_millions(ends[1])} tokens"
     windows = [[evidence.window(model) for model in pair] for pair in seeds]
     n_one_only = sum((one is None) != (other is None) for one, other in windows)

@@ -12,11 +12,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from induction.analyse.claims.judging import Estimate, NotTestableError, seeds_or_examples, seeds_or_own, share_of
+from induction.analyse.claims.judging import (
+    Estimate,
+    Judgement,
+    NotTestableError,
+    ending,
+    seeds_or_examples,
+    seeds_or_own,
+    share_of,
+)
 from induction.study.analysis import Bootstrap, Claims, Heads, Phases
 from induction.study.config import ModelFields
 from induction.study.evaluation import InContext
 from induction.study.strict import Strict
+from induction.tables.claims import CANNOT_BE_TOLD
 from induction.tables.classes import head_classes
 
 Floats = NDArray[np.float64]
@@ -47,18 +56,6 @@ class Member(Strict):
     label: str
     vocab_size: int
     fields: ModelFields
-
-    @property
-    def n_parameters(self) -> int:
-        """Weights of the blocks' matrices, embeddings not counted."""
-        shape = self.fields
-        d_head = shape.d_head or shape.d_model // shape.n_heads
-        return shape.n_layers * (4 * shape.d_model * shape.n_heads * d_head + 2 * shape.d_model * shape.d_mlp)
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Training tokens of a step."""
-        return self.fields.batch_size * self.fields.n_ctx
 
 
 class Settings(Strict):
@@ -233,6 +230,11 @@ class Evidence:
             if len(rows):
                 return str(rows["reason"][0])
         return "its windows were not looked for"
+
+    def without_window(self, one: Architecture, quantity: str) -> Judgement:
+        """Return that nothing can be told of an architecture whose in-context learning has no window, and why."""
+        reason = f"In-context learning has no window: {self.no_window(one.models)}{ending(len(one.models))}"
+        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
 
     def over_seeds(self, figures: Sequence[Floats]) -> Estimate:
         """Return the estimate of a figure that is given for each seed, [N]; see `seeds_or_examples`."""

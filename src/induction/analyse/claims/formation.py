@@ -243,7 +243,7 @@ def _at_tokens(evidence: Evidence, one: Architecture) -> Judgement:
     first, last = evidence.settings.claims.window_tokens
     windows = evidence.windows(one.models)
     if not windows:
-        return _cannot_be_told(evidence, one, quantity)
+        return evidence.without_window(one, quantity)
     at = evidence.over_seeds_or_own([midpoint(row) for row in windows])
     inside, outside = first <= at.low and at.high <= last, at.high < first or last < at.low
     reason = (
@@ -290,7 +290,7 @@ def _over_window(
             curve = evidence.curve(model, column)
             levels.append((*(curve.at(tokens_N) for tokens_N in ends), curve.together()[-1]))
     if not levels:
-        return _cannot_be_told(evidence, one, quantity)
+        return evidence.without_window(one, quantity)
     estimate = evidence.over_seeds([figure(*values) for values in levels])
     start, end, last = (float(np.mean([values_N[0] for values_N in place])) for place in zip(*levels, strict=True))
     bounds = spanned([(row["start_tokens"], row["end_tokens"]) for row in evidence.windows(one.models)])
@@ -315,11 +315,6 @@ def _shortest_after(evidence: Evidence, one: Architecture) -> float | None:
     return min(after, default=None)
 
 
-def _cannot_be_told(evidence: Evidence, one: Architecture, quantity: str) -> Judgement:
-    reason = f"In-context learning has no window: {evidence.no_window(one.models)}{ending(len(one.models))}"
-    return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
-
-
 def _one_layer(evidence: Evidence, subject: str, pairs: Sequence[tuple[Member, Member]]) -> Judgement:
     finals = [evidence.at_common_end(pair, "icl_windowed") for pair in pairs]
     less = evidence.over_seeds([single_N - two_N for single_N, two_N in finals])
@@ -341,5 +336,5 @@ def _one_layer(evidence: Evidence, subject: str, pairs: Sequence[tuple[Member, M
 
 def _is_the_papers(one: Architecture) -> bool:
     first = one.models[0]
-    setting = (first.fields.n_ctx, first.vocab_size, first.tokens_per_step)
+    setting = (first.fields.n_ctx, first.vocab_size, first.fields.tokens_per_step)
     return setting == (PAPER_CONTEXT, PAPER_VOCABULARY, PAPER_TOKENS_PER_STEP)

@@ -15,6 +15,10 @@ from induction.tables.claims import ALL, CANNOT_BE_TOLD, FAILS, HOLDS
 Floats = NDArray[np.float64]
 
 
+N_STANDARD_ERRORS = 2
+"""By which a head's score or effect is surely above a bound, or below."""
+
+
 class NotTestableError(Exception):
     """A study cannot test a claim; the message says which model is missing."""
 

@@ -75,7 +75,7 @@ def final_score(evidence: Evidence) -> list[Judgement]:
 
 def _rise(models: Models) -> Floats:
     """Return the weights of models in the rise of a line, fitted over ln(parameters), from smallest to largest, [M]."""
-    x_M = np.log([model.n_parameters for model in models])
+    x_M = np.log([model.fields.n_parameters for model in models])
     x_M -= x_M.mean()
     return np.asarray(x_M / (x_M @ x_M) * np.ptp(x_M))
 
@@ -196,7 +196,7 @@ def _order(evidence: Evidence, models: Models, start: float, end: float) -> Floa
         x_S = np.log(curve.tokens_S[inside_S])
         x_S -= x_S.mean()
         speeds.append(-(x_S @ curve.together()[inside_S]) / (x_S @ x_S))
-    size_M, speed_MN = stats.rankdata([model.n_parameters for model in models]), stats.rankdata(speeds, axis=0)
+    size_M, speed_MN = stats.rankdata([model.fields.n_parameters for model in models]), stats.rankdata(speeds, axis=0)
     size_M, speed_MN = size_M - size_M.mean(), speed_MN - speed_MN.mean(axis=0)
     return np.asarray(size_M @ speed_MN / np.sqrt((size_M @ size_M) * (speed_MN**2).sum(axis=0)))
 
@@ -267,7 +267,7 @@ def _sizes(evidence: Evidence, least: int) -> list[list[Architecture]]:
 
 
 def _parameters(one: Architecture) -> int:
-    return one.models[0].n_parameters
+    return one.fields.n_parameters
 
 
 def _n_distinct(sizes: Sequence[Architecture]) -> int:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from induction.analyse.claims.evidence import Architecture, Evidence
 from induction.analyse.claims.judging import (
+    N_STANDARD_ERRORS,
     Estimate,
     Judgement,
     NotTestableError,
@@ -26,7 +27,6 @@ from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
 
 Floats = NDArray[np.float64]
 
-_N_STANDARD_ERRORS = 2
 _MATCHES_PREFIXES = 0.1
 """Claim 22: prefix matching above which a head matches prefixes; the rule names it."""
 _MIN_HEADS = 4
@@ -118,8 +118,8 @@ def weights(evidence: Evidence) -> list[Judgement]:
     heads = _last_heads(evidence)
     known, verdicts, told = [], [], []
     for score, weight, words in _FOLLOWS:
-        both = heads.select(score, weight).drop_nulls()
-        if (estimate := _correlation(evidence, heads.drop_nulls([score, weight]), score, weight)) is None:
+        both = heads.drop_nulls([score, weight])
+        if (estimate := _correlation(evidence, both, score, weight)) is None:
             verdicts.append(CANNOT_BE_TOLD)
             told.append(f"of {words} not known, over {len(both)} heads")
             continue
@@ -181,7 +181,7 @@ def copies(evidence: Evidence) -> list[Judgement]:
     Raises:
         NotTestableError: no head matches prefixes.
     """
-    surely = pl.col("prefix_matching") - _N_STANDARD_ERRORS * pl.col("prefix_matching_se") > _MATCHES_PREFIXES
+    surely = pl.col("prefix_matching") - N_STANDARD_ERRORS * pl.col("prefix_matching_se") > _MATCHES_PREFIXES
     matching = _last_heads(evidence).filter(surely)
     if matching.is_empty():
         raise NotTestableError(
@@ -301,7 +301,7 @@ def anti_copying(evidence: Evidence) -> list[Judgement]:
         bounds = settings.heads.induction_prefix_matching, -settings.claims.min_anticopying
         return len(heads.filter(matching >= bounds[0], copying < bounds[1]))
 
-    surely, found, perhaps = count(_N_STANDARD_ERRORS), count(0), count(-_N_STANDARD_ERRORS)
+    surely, found, perhaps = count(N_STANDARD_ERRORS), count(0), count(-N_STANDARD_ERRORS)
     n_seeds = _fewest_seeds(many)
     return [
         Judgement(

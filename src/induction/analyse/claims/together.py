@@ -176,7 +176,7 @@ def _beside_window(
 ) -> Judgement:
     windows = {model: window for model in one.models if (window := evidence.window(model))}
     if not windows:
-        return _no_window(evidence, one, _distance_of(name))
+        return evidence.without_window(one, _distance_of(name))
     both = {model: (window, row) for model, window in windows.items() if (row := points[model.name].row)}
     inside = {model: overlap(reach(window), reach(row)) for model, (window, row) in both.items()}
     verdicts = [
@@ -201,11 +201,6 @@ def _beside_window(
         chance_of_as_many(chances, sum(inside.values())) if both else None,
         n_seeds=len(windows),
     )
-
-
-def _no_window(evidence: Evidence, one: Architecture, quantity: str) -> Judgement:
-    reason = f"In-context learning has no window: {evidence.no_window(one.models)}{ending(len(one.models))}"
-    return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
 
 
 def _distance_of(name: str) -> str:
@@ -332,7 +327,7 @@ def _share_with(tokens_S: Floats, pivot_S: NDArray[np.bool_], length: float) -> 
 def _pivoting(evidence: Evidence, one: Architecture, found: Sequence[_Pivots], shuffled: str) -> Judgement:
     quantity = "the surest turn of the trajectory in the window, degrees"
     if not evidence.windows(one.models):
-        return _no_window(evidence, one, quantity)
+        return evidence.without_window(one, quantity)
     if not found:
         reason = f"Table pca has no turn in the window{ending(len(one.models))}"
         return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))

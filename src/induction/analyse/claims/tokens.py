@@ -23,10 +23,10 @@ def repetitions(evidence: Evidence) -> list[Judgement]:
 def _repetitions(evidence: Evidence, one: Architecture) -> Judgement:
     quantity = "change of the loss of continued repetitions over the window, nats"
     changes = [found for model in one.models if (found := _changes(evidence, model))]
+    if not evidence.windows(one.models):
+        return evidence.without_window(one, quantity)
     if not changes:
         why = "Table repetitions tells of no continued or of no broken repetitions over the window"
-        if not evidence.windows(one.models):
-            why = f"In-context learning has no window: {evidence.no_window(one.models)}"
         return Judgement(
             one.subject, quantity, None, CANNOT_BE_TOLD, why + ending(len(one.models)), n_seeds=len(one.models)
         )

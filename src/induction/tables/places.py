@@ -1,0 +1,13 @@
+"""Where parts of tables lie, for what finds them without a rule's help."""
+
+from pathlib import Path
+
+
+def block_of(tables: Path, table: str, model: str, block: int) -> Path:
+    """Return the part of a table that is of one block of a model, in the folder `results/tables`."""
+    return tables / table / f"model={model}" / f"block-{block}.parquet"
+
+
+def part_of(tables: Path, table: str, model: str) -> Path:
+    """Return the part of a table that has one for each model."""
+    return tables / table / f"model={model}" / "part.parquet"
