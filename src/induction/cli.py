@@ -26,6 +26,8 @@ class Option(NamedTuple):
     many: bool = False
     default: Any = None
     required: bool = True
+    choices: tuple[str, ...] = ()
+    flag: bool = False
 
 
 class Stage(NamedTuple):
@@ -79,10 +81,19 @@ def _prompts(args: Arguments) -> None:
 def _train(args: Arguments) -> None:
     from induction.corpus.shards import open_corpus
     from induction.models.cpu import prepare_cpu
-    from induction.train.loop import train
+    from induction.train.loop import HowToTrain, train
+    from induction.train.ranks import Ranks, join
 
     prepare_cpu()
-    train(args.recipe, open_corpus(args.corpus.parent), args.out, args.table, tokens_needed=args.tokens_needed)
+    how = HowToTrain(args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations)
+    ranks = join() if args.engine == "deepspeed" else Ranks()
+    corpus = open_corpus(args.corpus.parent)
+    try:
+        train(args.recipe, corpus, args.out, args.table, tokens_needed=args.tokens_needed, how=how, ranks=ranks)
+    except SystemExit:
+        ranks.leave()
+        raise
+    ranks.leave()
 
 
 def _losses(args: Arguments) -> None:
@@ -433,6 +444,16 @@ STAGES = {
             Option("--tokens-needed", "training tokens that the corpus must hold", int),
             _out("results/models/MODEL/block-B.json"),
             Option("--table", "part of the table training to write", Path),
+            Option(
+                "--engine",
+                "plain: one process. deepspeed: all ranks that srun or torchrun started",
+                default="plain",
+                required=False,
+                choices=("plain", "deepspeed"),
+            ),
+            Option("--zero-stage", "of DeepSpeed: 0 shares out nothing, 3 all", int, default=0, required=False),
+            Option("--micro-batch", "sequences in memory at once; default: all of a step's", int, required=False),
+            Option("--checkpoint-activations", "keep each block's input alone for the gradient", flag=True),
         ),
         _train,
     ),
@@ -681,9 +702,14 @@ def parser() -> argparse.ArgumentParser:
     for name, stage in STAGES.items():
         sub = subparsers.add_parser(name, help=stage.about, description=f"{stage.about} {stage.detail}")
         for option in stage.options:
+            if option.flag:
+                sub.add_argument(option.name, help=option.about, action="store_true")
+                continue
             extra: dict[str, Any] = {"required": option.required} if option.name.startswith("--") else {}
             if option.many:
                 extra["nargs"] = "+"
+            if option.choices:
+                extra["choices"] = option.choices
             sub.add_argument(option.name, help=option.about, type=option.kind, default=option.default, **extra)
         sub.set_defaults(run=stage.run)
     return top

@@ -1,7 +1,7 @@
 """Blocks of models made by hand, on disk as training writes them."""
 
 from induction.files import sha256_file, write_json
-from induction.models.snapshots import write_tensors
+from induction.models.tensor_files import write_tensors
 
 
 def write_block(folder, models):

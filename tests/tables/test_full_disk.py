@@ -9,7 +9,7 @@ import torch
 
 from induction.errors import InductionError
 from induction.files import replacing, write_json
-from induction.models.snapshots import write_tensors
+from induction.models.tensor_files import write_tensors
 from induction.tables.losses import LOSSES
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root (tests/SKIPS.md)")

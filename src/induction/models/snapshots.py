@@ -1,23 +1,15 @@
 """Snapshots on disk: weights in safetensors, and the manifest that names those of a block."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from induction.errors import InductionError
-from induction.files import read_json, replacing, sha256_file
+from induction.files import read_json, sha256_file
+from induction.models.tensor_files import read_tensors
 from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
 from induction.study.reading import validate
-
-_METADATA = "induction"
-"""The one key of the header: several would be written in an order that changes from run to run."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +19,6 @@ class Snapshot:
     model: Transformer
     step: int
     tokens: int
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors as safetensors, whole or not at all; `about` is JSON in the header. Same content, same bytes."""
-    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata={_METADATA: json.dumps(about, sort_keys=True)})
-        except SafetensorError as error:
-            raise OSError(_error_number(error), str(error)) from error
-
-
-def read_tensors(path: Path, what: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote.
-
-    Raises:
-        InductionError: the file is missing, truncated, or not one of this program's.
-    """
-    try:
-        with safe_open(path, framework="pt", device=device) as file:
-            about = json.loads((file.metadata() or {})[_METADATA])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise InductionError(f"{path}: this {what} does not exist") from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise InductionError(f"{path}: not a whole {what} ({error})") from None
 
 
 def open_snapshots(manifest: Path, steps: Iterable[int] | None = None, device: str = "cpu") -> Iterator[Snapshot]:
@@ -99,10 +65,3 @@ def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest:
         raise InductionError(f"{path}: weights do not fit the architecture of {manifest}: {', '.join(wrong)}. {again}")
     model.load_state_dict(weights)
     return model.to(device).eval().requires_grad_(False)
-
-
-def _error_number(error: SafetensorError) -> int:
-    """Find the operating system's error number in safetensors' message (“… (os error 28)”)."""
-    _, _, number = str(error).rpartition("os error ")
-    digits = number.rstrip(")} ").strip()
-    return int(digits) if digits.isdigit() else 0

@@ -7,7 +7,7 @@ side by side in one matrix; `per_head` takes them apart.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -353,20 +353,30 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int, deviation: float = 0.02, embedding_deviation: float = 0.3) -> None:
-        """Draw the matrices, normal; biases, gains and smearing are left at 0, 1 and even shares.
+        """Draw the matrices; see `initial_matrices`. Biases, gains and smearing are left at 0, 1 and even shares."""
+        weights = dict(self.named_parameters())
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        for name, drawn in self.initial_matrices(shapes, seed, deviation, embedding_deviation):
+            weights[name].copy_(drawn)
+
+    def initial_matrices(
+        self, shapes: Mapping[str, tuple[int, ...]], seed: int, deviation: float, embedding_deviation: float
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Draw the matrices one by one, normal: the same for the same seed, whoever holds them.
 
         Args:
+            shapes: of all weights, in the order of `named_parameters`.
             seed: of the draw.
             deviation: of all matrices; of those that write to the stream, less by sqrt(2 x layers) (GPT-2's rule).
             embedding_deviation: of the embedding, and of learned positions.
         """
         generator = torch.Generator().manual_seed(seed)
         writing = deviation / math.sqrt(2 * self.architecture.n_layers)
-        for name, weight in self.named_parameters():
-            if weight.ndim == 2:
+        for name, shape in shapes.items():
+            if len(shape) == 2:
                 embeds, writes = name in ("W_E", "W_pos"), name.endswith(("W_O", "W_out"))
                 chosen = embedding_deviation if embeds else writing if writes else deviation
-                weight.normal_(0.0, chosen, generator=generator)
+                yield name, torch.empty(shape).normal_(0.0, chosen, generator=generator)
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Return the residual stream before the first block, [B, T, D]."""

@@ -1,5 +1,6 @@
 """The words of `config/config.yaml` and `config/models.yaml`: every field with its unit, its bounds and its reason."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, create_model, model_validator
@@ -17,6 +18,7 @@ from induction.study.evaluation import (
     Prompts,
     Repetitions,
 )
+from induction.study.schedule import BatchGrowth, RateDecay, Schedule, WeightDecayChange
 from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -59,9 +61,18 @@ class ModelFields(Shape):
     beta1: Fraction = Field(0.9, description="AdamW's decay of the mean gradient.")
     beta2: Fraction = Field(0.95, description="AdamW's decay of the mean square.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="Decoupled, on matrices only.")
+    weight_decay_changes: tuple[WeightDecayChange, ...] | None = Field(
+        None, description="Other weight decays from some steps on, in their order; default: it stays."
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="Steps of linear warm-up.")
+    rate_decay: RateDecay | None = Field(
+        None, description="How the learning rates fall after the warm-up; default: they stay."
+    )
     gradient_clip: PositiveFloat = Field(1.0, description="Greatest norm of the whole gradient.")
     batch_size: PositiveInt = Field(4, description="Sequences of n_ctx tokens in a step.")
+    batch_growth: tuple[BatchGrowth, ...] | None = Field(
+        None, description="Other batch sizes from some steps on, in their order; default: it stays."
+    )
     n_steps: PositiveInt = Field(4000, description="Steps of training.")
     epochs: PositiveFloat = Field(1.0, description="How often the corpus may be gone through; above 1, tokens repeat.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -86,6 +97,10 @@ class ModelFields(Shape):
             raise ValueError(f"n_local_heads: {self.n_local_heads} is more than n_heads {self.n_heads}")
         if self.positions == "infused" and self.d_model % 2:
             raise ValueError(f"d_model: {self.d_model} is odd; infused positions need pairs of sine and cosine")
+        for name in ("batch_growth", "weight_decay_changes"):
+            steps = [change.step for change in getattr(self, name) or ()]
+            if steps != sorted(set(steps)):
+                raise ValueError(f"{name}: steps {steps} are not in ascending order")
         return self
 
     def architecture(self, vocab_size: int) -> Architecture:
@@ -100,8 +115,13 @@ class ModelFields(Shape):
 
     @property
     def tokens_per_step(self) -> int:
-        """Training tokens of a step."""
+        """Training tokens of a step, before the batch grows."""
         return self.batch_size * self.n_ctx
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What changes from step to step."""
+        return Schedule(self.model_dump(mode="json"))
 
     @property
     def _width_of_head(self) -> int:

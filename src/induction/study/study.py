@@ -52,7 +52,7 @@ class Model:
 
     def tokens_at(self, step: int) -> int:
         """Training tokens seen after `step` steps."""
-        return step * self.fields.tokens_per_step
+        return self.fields.schedule.sequences_before(step) * self.fields.n_ctx
 
     @property
     def tokens_needed(self) -> int:
@@ -61,7 +61,9 @@ class Model:
 
     def recipe(self, block: int) -> dict[str, Any]:
         """Return all that can affect the weights of one block; more steps leave the recipes of earlier blocks alone."""
-        settings = self.fields.model_dump(mode="json", exclude={"n_steps", "snapshots", "block_snapshots"})
+        # What is not set is left out: a field that is added later, unset, trains nothing again.
+        unseen = {"n_steps", "snapshots", "block_snapshots"}
+        settings = self.fields.model_dump(mode="json", exclude=unseen, exclude_none=True)
         for name in (*Architecture.model_fields, "epochs"):
             settings.pop(name, None)
         return {

@@ -1,30 +1,30 @@
 """Train one block of a model: from the state of the block before to this block's snapshots, manifest and table."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from induction.errors import InductionError
-from induction.files import fingerprint, sha256_file, write_json
-from induction.models.snapshots import write_tensors
+from induction.files import fingerprint, write_json
+from induction.models.tensor_files import tensor_writer
+from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
+from induction.study.schedule import Schedule
 from induction.tables.training import TRAINING
 from induction.train.engine import Engine
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
+from induction.train.ranks import Ranks
+from induction.train.reporting import Reporter
 from induction.train.states import Progress, States
-
-_PLAIN_LINE_SECONDS = 15.0
+from induction.train.stopping import LIMIT, alone, queue_again, stop_asked
+from induction.train.zero import ZeroEngine
 
 
 class Tokens(Protocol):
@@ -45,7 +45,44 @@ class Tokens(Protocol):
         ...
 
 
-def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *, tokens_needed: int) -> None:
+class Watch(Protocol):
+    """Looks at a model while it trains; changes nothing."""
+
+    @property
+    def every(self) -> int:
+        """Steps from one look to the next."""
+        ...
+
+    def look(self, model: Transformer) -> dict[str, float]:
+        """Return what is seen, by name; on every rank alike, gradients off."""
+        ...
+
+
+@dataclass(frozen=True)
+class HowToTrain:
+    """What decides how fast and where a model is trained, and its weights up to rounding alone.
+
+    The recipe does not know of it: another machine trains nothing again.
+    """
+
+    engine: Literal["plain", "deepspeed"] = "plain"
+    zero_stage: int = 0
+    micro_batch: int | None = None
+    """Sequences that a rank has in memory at once; None: its whole share of the batch."""
+    checkpoint_activations: bool = False
+
+
+def train(
+    recipe: dict[str, Any],
+    tokens: Tokens,
+    manifest: Path,
+    table: Path,
+    *,
+    tokens_needed: int,
+    how: HowToTrain | None = None,
+    ranks: Ranks | None = None,
+    watch: Watch | None = None,
+) -> None:
     """Train a block, or finish it where a killed job left off.
 
     Args:
@@ -54,53 +91,138 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
         manifest: `block-B.json` to write, last of all; snapshots and states lie beside it.
         table: the part of the table `training` to write.
         tokens_needed: how many training tokens the corpus must hold for the whole training, seen to beforehand.
+        how: the engine and how it shares out memory; default: the plain one.
+        ranks: those that train together, each of which calls this; default: this process alone.
+        watch: looks at the model now and then.
 
     Raises:
         InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
-        SystemExit: after SIGTERM or SIGINT, with the state saved.
+        SystemExit: after SIGTERM, SIGINT or SIGUSR1, with the state saved.
     """
+    how, ranks = how or HowToTrain(), ranks or Ranks()
     architecture = Architecture.model_validate(recipe["architecture"])
-    settings = recipe["settings"]
-    last = recipe["steps"][-1]
-    tokens_a_step = settings["batch_size"] * architecture.n_ctx
-    _see_that_tokens_suffice(tokens, tokens_needed, tokens_a_step, settings["corpus"])
-    order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["batch_size"], settings["seed"])
+    settings, steps = recipe["settings"], recipe["steps"]
+    schedule = Schedule(settings)
+    _see_that_tokens_suffice(tokens, tokens_needed, schedule.batch_sizes[0] * architecture.n_ctx, settings["corpus"])
     identity = fingerprint(
         [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
     )
-    states = States(manifest.parent, identity)
-    engine: Engine = PlainEngine(architecture, settings, "cuda" if torch.cuda.is_available() else "cpu")
-    progress = Progress(0, recipe["start"])
-    if resumed := states.latest(recipe["start"], recipe["steps"]):
-        progress, state = resumed
-        engine.load_state(state)
+    states = States(manifest.parent, identity, ranks)
+    order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
+    data = _Data(tokens, order, schedule, architecture.n_ctx)
+    with alone(manifest.parent, ranks), stop_asked() as stop:
+        engine = _engine(how, architecture, settings, ranks)
+        progress = states.latest(recipe["start"], steps)
+        if progress:
+            states.load(progress.step, engine)
+        progress = progress or Progress(0, recipe["start"])
+        about = {"architecture": recipe["architecture"], "identity": identity}
+        with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first) as reporter:
+            while True:
+                if progress.step in set(steps) - {entry["step"] for entry in progress.snapshots}:
+                    progress.snapshots.append(
+                        _keep_snapshot(engine, progress.step, data.tokens_before(progress.step), about, manifest, ranks)
+                    )
+                    states.save(progress, engine)
+                    states.forget(recipe["start"], steps[-1], keep=[progress.step])
+                if progress.step == steps[-1]:
+                    break
+                if asked := ranks.greatest(stop.asked):
+                    states.save(progress, engine)
+                    if ranks.first:
+                        print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)
+                    if asked == LIMIT:
+                        queue_again(ranks)
+                    raise SystemExit(128 + asked)
+                _step(engine, progress, settings, schedule, data, watch, reporter)
+        if ranks.first:
+            _write(progress, recipe, identity, tokens.fingerprint, manifest, table)
+        ranks.wait()
 
-    with _stop_asked() as stop, _Reporter(manifest.stem, progress.step, last) as reporter:
-        while True:
-            written = {entry["step"] for entry in progress.snapshots}
-            if progress.step in set(recipe["steps"]) - written:
-                about = {"architecture": recipe["architecture"], "step": progress.step, "identity": identity}
-                file = Path("snapshots") / f"step-{progress.step:08d}.safetensors"
-                write_tensors(manifest.parent / file, engine.weights(), about)
-                progress.snapshots.append(
-                    {
-                        "step": progress.step,
-                        "tokens": progress.step * tokens_a_step,
-                        "file": file.as_posix(),
-                        "sha256": sha256_file(manifest.parent / file),
-                    }
-                )
-                states.save(progress, engine.state())
-                states.forget(recipe["start"], last, keep=[progress.step])
-            if progress.step == last:
-                break
-            if stop.asked:
-                states.save(progress, engine.state())
-                print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)
-                raise SystemExit(128 + stop.asked)
-            _step(engine, progress, settings, order, tokens, architecture.n_ctx, reporter)
 
-    with TRAINING.writer(table, recipe=identity, corpus=tokens.fingerprint) as rows:
+class _Data:
+    """The training tokens as the steps read them."""
+
+    def __init__(self, tokens: Tokens, order: DataOrder, schedule: Schedule, n_ctx: int) -> None:
+        self._tokens, self._order, self._schedule, self._n_ctx = tokens, order, schedule, n_ctx
+
+    def tokens_before(self, step: int) -> int:
+        """Return how many training tokens the first `step` steps read."""
+        return self._schedule.sequences_before(step) * self._n_ctx
+
+    def read(self, step: int, engine: Engine) -> torch.Tensor:
+        """Return an engine's share of a step's sequences: n_ctx tokens each and the one after them, [B, n_ctx + 1]."""
+        share = engine.share(self._schedule.batch_size_at(step))
+        sequences = self._order.sequences(self._schedule.sequences_before(step) + share)
+        n_ctx = self._n_ctx
+        rows = [self._tokens.read(int(i) * n_ctx, (int(i) + 1) * n_ctx + 1) for i in sequences]
+        return torch.from_numpy(np.stack(rows))
+
+
+def _engine(how: HowToTrain, architecture: Architecture, settings: dict[str, Any], ranks: Ranks) -> Engine:
+    if how.engine == "deepspeed":
+        return ZeroEngine(architecture, settings, ranks, how.zero_stage, how.micro_batch, how.checkpoint_activations)
+    if ranks.n_ranks > 1:
+        raise InductionError(
+            f"engine: the plain engine trains in one process, not on {ranks.n_ranks} ranks; deepspeed does"
+        )
+    return PlainEngine(architecture, settings, ranks.device, how.micro_batch)
+
+
+def _keep_snapshot(
+    engine: Engine, step: int, tokens: int, about: dict[str, Any], manifest: Path, ranks: Ranks
+) -> dict[str, Any]:
+    """Write a snapshot tensor by tensor; every rank takes part in bringing them together, the first one writes."""
+    file = Path("snapshots") / f"step-{step:08d}.safetensors"
+    if ranks.first:
+        with tensor_writer(manifest.parent / file, engine.shapes(), {**about, "step": step}) as writer:
+            for name, tensor in engine.weights():
+                writer.append(name, tensor)
+    else:
+        for _ in engine.weights():
+            pass
+    # The others need not know the hash: they write no manifest, and a state's are those that the first one wrote.
+    sha256 = writer.sha256 if ranks.first else ""
+    return {"step": step, "tokens": tokens, "file": file.as_posix(), "sha256": sha256}
+
+
+def _step(
+    engine: Engine,
+    progress: Progress,
+    settings: dict[str, Any],
+    schedule: Schedule,
+    data: _Data,
+    watch: Watch | None,
+    reporter: Reporter,
+) -> None:
+    step, began = progress.step, time.perf_counter()
+    rate = schedule.rate_at(step)
+    result = engine.step(data.read(step, engine), rate, schedule.weight_decay_at(step))
+    if not np.isfinite(result.loss):
+        raise InductionError(
+            f"training diverged: the loss of step {step} is {result.loss}. "
+            f"Lower learning_rate ({settings['learning_rate']}) or muon_learning_rate, or raise warmup_steps."
+        )
+    tokens, after = data.tokens_before(step), data.tokens_before(step + 1)
+    speed = (after - tokens) / (time.perf_counter() - began)
+    if step >= progress.block_start:
+        progress.rows.append(
+            {
+                "step": step,
+                "tokens": tokens,
+                "loss": result.loss,
+                "gradient_norm": result.gradient_norm,
+                "learning_rate": settings["learning_rate"] * rate,
+                "tokens_per_second": speed,
+            }
+        )
+    progress.step += 1
+    seen = engine.look(watch.look) if watch and progress.step % watch.every == 0 else None
+    reporter.show(progress.step, after, result.loss, speed, seen)
+
+
+def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: str, manifest: Path, table: Path) -> None:
+    with TRAINING.writer(table, recipe=identity, corpus=corpus) as rows:
         if progress.rows:
             rows.append({name: [row[name] for row in progress.rows] for name in progress.rows[0]})
     write_json(
@@ -109,45 +231,10 @@ def train(recipe: dict[str, Any], tokens: Tokens, manifest: Path, table: Path, *
             "architecture": recipe["architecture"],
             "recipe": fingerprint(recipe),
             "identity": identity,
-            "corpus": tokens.fingerprint,
+            "corpus": corpus,
             "snapshots": progress.snapshots,
         },
     )
-
-
-def _step(
-    engine: Engine,
-    progress: Progress,
-    settings: dict[str, Any],
-    order: DataOrder,
-    tokens: Tokens,
-    n_ctx: int,
-    reporter: "_Reporter",
-) -> None:
-    began = time.perf_counter()
-    batch_BT = torch.from_numpy(_sequences(tokens, order.sequences_at(progress.step), n_ctx))
-    rate = min(1.0, (progress.step + 1) / max(1, settings["warmup_steps"]))
-    result = engine.step(batch_BT, rate)
-    if not np.isfinite(result.loss):
-        raise InductionError(
-            f"training diverged: the loss of step {progress.step} is {result.loss}. "
-            f"Lower learning_rate ({settings['learning_rate']}) or muon_learning_rate, or raise warmup_steps."
-        )
-    n_tokens = settings["batch_size"] * n_ctx
-    speed = n_tokens / (time.perf_counter() - began)
-    if progress.step >= progress.block_start:
-        progress.rows.append(
-            {
-                "step": progress.step,
-                "tokens": progress.step * n_tokens,
-                "loss": result.loss,
-                "gradient_norm": result.gradient_norm,
-                "learning_rate": settings["learning_rate"] * rate,
-                "tokens_per_second": speed,
-            }
-        )
-    progress.step += 1
-    reporter.show(progress.step, result.loss, speed)
 
 
 def _see_that_tokens_suffice(tokens: Tokens, needed: int, tokens_a_step: int, corpus: str) -> None:
@@ -158,54 +245,3 @@ def _see_that_tokens_suffice(tokens: Tokens, needed: int, tokens_a_step: int, co
             f"Lower n_steps to {(available - 1) // tokens_a_step:,} an epoch, raise epochs, or bring more text "
             "(sources with weights may leave text unused: n_unused_tokens in the corpus's manifest)."
         )
-
-
-def _sequences(tokens: Tokens, sequences: NDArray[np.int64], n_ctx: int) -> NDArray[np.int64]:
-    """Return n_ctx tokens each and the one after them, [batch, n_ctx + 1]."""
-    return np.stack([tokens.read(int(i) * n_ctx, (int(i) + 1) * n_ctx + 1) for i in sequences])
-
-
-class _Stop:
-    asked = 0
-    """Number of the signal that asked to stop."""
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        self.asked = number
-
-
-@contextmanager
-def _stop_asked() -> Iterator[_Stop]:
-    """While inside, SIGTERM and SIGINT (Ctrl-C) ask to stop after the step at hand."""
-    stop = _Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Reporter:
-    """A progress bar in a terminal; elsewhere a line now and then."""
-
-    def __init__(self, name: str, first: int, last: int) -> None:
-        self._name, self._first, self._last = name, first, last
-        self._bar = tqdm(total=last, initial=first, desc=name, unit="step", disable=not sys.stderr.isatty())
-        self._began = self._spoke = time.monotonic()
-
-    def __enter__(self) -> "_Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, step: int, loss: float, speed: float) -> None:
-        """Say where training is: `loss` in nats, `speed` in tokens a second."""
-        if not self._bar.disable:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
-            self._bar.update(1)
-        elif step == self._last or time.monotonic() - self._spoke > _PLAIN_LINE_SECONDS:
-            left = (time.monotonic() - self._began) / (step - self._first) * (self._last - step)
-            place = f"{self._name}: step {step}/{self._last}"
-            print(f"{place}, loss {loss:.3f}, {speed:,.0f} tokens/s, {left:.0f} s left", file=sys.stderr, flush=True)
-            self._spoke = time.monotonic()

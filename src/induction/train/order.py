@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DataOrder:
-    """Which sequences of the corpus each step reads; a sequence is `n_ctx` tokens, in the order of the shards.
+    """In which order the sequences of the corpus are read; a sequence is `n_ctx` tokens, in the order of the shards.
 
-    Every epoch is a permutation of its own, so no sequence is read twice before all were read once.
+    Every epoch is a permutation of its own, so no sequence is read twice before all were read once. Steps, batches
+    and ranks only cut this order into pieces.
     """
 
     n_sequences: int
-    batch_size: int
     seed: int
 
-    def sequences_at(self, step: int) -> NDArray[np.int64]:
-        """Return the sequences of the step after `step` steps, [batch]."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+    def sequences(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sequences at some places of the order, counted from 0 over all epochs, [place]."""
         epochs, within = np.divmod(places, self.n_sequences)
         return np.array(
             [_permutation(self.n_sequences, self.seed, int(e))[i] for e, i in zip(epochs, within, strict=True)],

@@ -1,14 +1,18 @@
 """The plain engine: torch alone, on one CPU or GPU."""
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's name for it)
+from numpy.typing import NDArray
 from torch import Tensor
 
 from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
-from induction.train.engine import StepResult
+from induction.train.engine import Seen, StepResult, kept_in_state
+from induction.train.optimizers import Rates, optimizers, trained_by
 
 
 class PlainEngine:
@@ -18,81 +22,83 @@ class PlainEngine:
         architecture: of the model.
         settings: the recipe's settings (`ModelFields`): seed, optimizer, rates, betas, clipping, dtype.
         device: cpu or cuda.
+        micro_batch: sequences that are in memory at once; None: the whole batch.
     """
 
-    def __init__(self, architecture: Architecture, settings: dict[str, Any], device: str) -> None:
+    def __init__(
+        self, architecture: Architecture, settings: dict[str, Any], device: str, micro_batch: int | None = None
+    ) -> None:
         self._model = Transformer(architecture)
         self._model.initialise(settings["seed"], settings["init_deviation"], settings["embedding_deviation"])
         self._model.to(device)
         self._settings = settings
         self._device = torch.device(device)
-        self._optimizers = _optimizers(self._model, settings)
-        self._peak_rates = {
-            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self._optimizers.items()
-        }
+        self._micro_batch = micro_batch
+        self._parameters = dict(self._model.named_parameters())
+        self._optimizers = optimizers(self._parameters, self.shapes(), settings)
+        self._rates = Rates(group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
 
-    def step(self, tokens_BT: Tensor, rate: float) -> StepResult:
+    def share(self, batch_size: int) -> NDArray[np.int64]:
+        """Return all sequences of a batch, [sequence]."""
+        return np.arange(batch_size)
+
+    def step(self, tokens_BT: Tensor, rate: float, weight_decay: float) -> StepResult:
         """Take one step; see `Engine`."""
-        tokens_BT = tokens_BT.to(self._device)
         low = self._settings["dtype"] == "bfloat16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=low):
-            logits_BTV = self._model(tokens_BT[:, :-1])
-        loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), tokens_BT[:, 1:].flatten())
-        loss.backward()
+        parts = tokens_BT.to(self._device).split(self._micro_batch or len(tokens_BT))
+        mean_loss = 0.0
+        for part_BT in parts:
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=low):
+                logits_BTV = self._model(part_BT[:, :-1])
+            loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), part_BT[:, 1:].flatten())
+            share = len(part_BT) / len(tokens_BT)
+            (loss * share).backward()
+            mean_loss += loss.item() * share
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings["gradient_clip"])
-        for name, optimizer in self._optimizers.items():
-            for group, peak in zip(optimizer.param_groups, self._peak_rates[name], strict=True):
-                group["lr"] = peak * rate
+        self._rates.set(rate, weight_decay)
+        for optimizer in self._optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
-        return StepResult(loss.item(), norm.item())
+        return StepResult(mean_loss, norm.item())
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the whole weights, float32, by name."""
-        return dict(self._model.named_parameters())
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights, by name."""
+        return {name: tuple(weight.shape) for name, weight in self._parameters.items()}
 
-    def state(self) -> dict[str, Tensor]:
-        """Return weights and moments, by name."""
-        tensors = {f"weights.{name}": weight for name, weight in self.weights().items()}
-        for name, optimizer in self._optimizers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                tensors.update({f"{name}.{index}.{moment}": value for moment, value in moments.items()})
-        return tensors
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights in the order of their names, float32."""
+        yield from sorted(self._parameters.items())
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what `state` yields, by name."""
+        return {f"{what}.{name}": tuple(self._parameters[name].shape) for what, name in self._kept()}
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield weights and moments in the order of their names, float32."""
+        for what, name in self._kept():
+            weight = self._parameters[name]
+            kept = weight if what == "weights" else self._optimizer(name).state[weight].get(what)
+            yield f"{what}.{name}", torch.zeros_like(weight) if kept is None else kept
+
+    def load_state(self, state: Mapping[str, Tensor], n_steps: int) -> None:
         """Go on from a state."""
-        for name, optimizer in self._optimizers.items():
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in state.items():
-                owner, _, rest = key.partition(".")
-                if owner == name:
-                    index, _, moment = rest.partition(".")
-                    moments.setdefault(int(index), {})[moment] = value
-            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-        weights = {key.removeprefix("weights."): value for key, value in state.items() if key.startswith("weights.")}
-        self._model.load_state_dict(weights)
+        for what, name in self._kept():
+            weight, value = self._parameters[name], state[f"{what}.{name}"].to(self._device)
+            if what == "weights":
+                weight.data.copy_(value)
+                continue
+            kept = self._optimizer(name).state[weight]
+            kept[what] = value
+            if what != "momentum_buffer":
+                kept["step"] = torch.tensor(float(n_steps))
 
+    def look(self, at: Callable[[Transformer], Seen]) -> Seen:
+        """Call a function with the model, gradients off."""
+        with torch.no_grad():
+            return at(self._model)
 
-def _optimizers(model: Transformer, settings: dict[str, Any]) -> dict[str, torch.optim.Optimizer]:
-    """Return the optimizers: Muon, if asked for, takes the blocks' matrices; AdamW all else.
+    def _kept(self) -> list[tuple[str, str]]:
+        return kept_in_state(self.shapes(), self._settings)
 
-    Weight decay acts on matrices alone, as is usual; vectors (gains, biases, smearing) have none.
-    """
-    muon = settings["optimizer"] == "muon"
-    by_muon: list[Tensor] = []
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for name, weight in model.named_parameters():
-        matrix = weight.ndim == 2
-        (by_muon if muon and matrix and name.startswith("blocks.") else decayed if matrix else plain).append(weight)
-    decay = settings["weight_decay"]
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "adamw": torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=settings["learning_rate"],
-            betas=(settings["beta1"], settings["beta2"]),
-        )
-    }
-    if by_muon:
-        optimizers["muon"] = torch.optim.Muon(by_muon, lr=settings["muon_learning_rate"], weight_decay=decay)
-    return optimizers
+    def _optimizer(self, name: str) -> torch.optim.Optimizer:
+        return self._optimizers[trained_by(name, tuple(self._parameters[name].shape), self._settings)]

@@ -1,6 +1,13 @@
-"""States: what training goes on from, after a block or in the middle of one."""
+"""States: what training goes on from, after a block or in the middle of one.
 
-from collections.abc import Iterable, Sequence
+A state is the engine's weights and moments, whole and by name, in a file, or in a file of each rank; so any engine goes
+on from it on any number of ranks.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +16,12 @@ from torch import Tensor
 
 from induction.errors import InductionError
 from induction.files import sha256_file
-from induction.models.snapshots import read_tensors, write_tensors
+from induction.models.tensor_files import open_tensors, tensor_writer
+from induction.train.engine import Engine
+from induction.train.ranks import Ranks
+
+_FORMAT = 2
+_NAME = re.compile(r"state-(\d{8})(?:-\d+-of-\d+)?\.safetensors")
 
 
 @dataclass
@@ -23,30 +35,45 @@ class Progress:
 
 
 class States:
-    """The states of one model, `state-STEP.safetensors` in its folder.
+    """The states of one model, `state-STEP.safetensors` in its folder, or a part of each rank.
 
     Args:
         folder: the model's folder.
         identity: fingerprint of all that its weights depend on; states of another identity are not looked at.
+        ranks: those that write a state together.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, ranks: Ranks) -> None:
         self._folder = folder
         self._identity = identity
+        self._ranks = ranks
 
-    def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        """Keep a state."""
+    def save(self, progress: Progress, engine: Engine) -> None:
+        """Keep a state; every rank writes its part of the tensors."""
+        rank, n_ranks = self._ranks.rank, self._ranks.n_ranks
         about = {
+            "format": _FORMAT,
             "identity": self._identity,
             "step": progress.step,
             "block_start": progress.block_start,
             "snapshots": progress.snapshots,
             "rows": progress.rows,
+            "part": rank,
+            "n_parts": n_ranks,
         }
-        write_tensors(self._path(progress.step), tensors, about)
+        if n_ranks > 1:  # parts of two savings of one step must not be taken for one state
+            about["saving"] = self._ranks.greatest(time.time_ns() if self._ranks.first else 0)
+        shapes = engine.state_shapes()
+        own = {name: shapes[name] for name in sorted(shapes)[rank::n_ranks]}
+        part = f"-{rank}-of-{n_ranks}" if n_ranks > 1 else ""
+        with tensor_writer(self._folder / f"state-{progress.step:08d}{part}.safetensors", own, about) as writer:
+            for name, tensor in engine.state():
+                if name in own:
+                    writer.append(name, tensor)
+        self._ranks.wait()
 
-    def latest(self, start: int, snapshots: Sequence[int]) -> tuple[Progress, dict[str, Tensor]] | None:
-        """Return the latest state from which a block can be finished, or None.
+    def latest(self, start: int, snapshots: Sequence[int]) -> Progress | None:
+        """Return where the latest state is from which a block can be finished, or None.
 
         That is one of this block that has all its snapshots so far, whole; else the one it starts from; else an
         earlier one.
@@ -55,34 +82,86 @@ class States:
             start: the step that the block goes on from.
             snapshots: the steps of its snapshots, ascending.
         """
-        for step in sorted((step for step in self._steps() if step <= snapshots[-1]), reverse=True):
-            try:
-                tensors, about = read_tensors(self._path(step), "state")
-            except InductionError:
-                continue
-            if about.get("identity") != self._identity:
-                continue
+        # One rank decides: the others need not read every snapshot again.
+        found = self._latest_step(start, snapshots) if self._ranks.first else None
+        step = self._ranks.greatest(-1 if found is None else found)
+        if step < 0:
+            return None
+        with self._open(step) as (_, about):
             if step <= start:
-                return Progress(step, start), tensors
-            written = [entry for entry in about["snapshots"] if entry["step"] in snapshots]
-            complete = [entry["step"] for entry in written] == [other for other in snapshots if other <= step]
-            if about["block_start"] == start and complete and all(self._is_whole(entry) for entry in written):
-                return Progress(step, start, written, about["rows"]), tensors
-        return None
+                return Progress(step, start)
+            return Progress(step, start, _within(about["snapshots"], snapshots), about["rows"])
+
+    def load(self, step: int, engine: Engine) -> None:
+        """Let an engine go on from the state of a step."""
+        with self._open(step) as (tensors, _):
+            engine.load_state(tensors, step)
 
     def forget(self, start: int, last: int, keep: Iterable[int]) -> None:
         """Delete the states after step `start` up to step `last`, but for those to keep."""
-        for step in set(self._steps()) - set(keep):
-            if start < step <= last:
-                self._path(step).unlink(missing_ok=True)
+        if self._ranks.first:
+            for step, paths in self._paths().items():
+                if start < step <= last and step not in set(keep):
+                    for path in paths:
+                        path.unlink(missing_ok=True)
 
-    def _path(self, step: int) -> Path:
-        return self._folder / f"state-{step:08d}.safetensors"
+    def _latest_step(self, start: int, snapshots: Sequence[int]) -> int | None:
+        for step in sorted((step for step in self._paths() if step <= snapshots[-1]), reverse=True):
+            try:
+                with self._open(step) as (_, about):
+                    written = _within(about["snapshots"], snapshots)
+            except InductionError:
+                continue
+            if step <= start:
+                return step
+            complete = [entry["step"] for entry in written] == [other for other in snapshots if other <= step]
+            if about["block_start"] == start and complete and all(self._is_whole(entry) for entry in written):
+                return step
+        return None
 
-    def _steps(self) -> list[int]:
-        names = (path.name.removesuffix(".safetensors").removeprefix("state-") for path in self._folder.glob("state-*"))
-        return [int(name) for name in names if name.isdigit()]
+    @contextmanager
+    def _open(self, step: int) -> Iterator[tuple[Mapping[str, Tensor], dict[str, Any]]]:
+        """Open the state of a step: all parts of one saving, of this identity."""
+        with ExitStack() as opened:
+            parts: dict[tuple[int, int], list[tuple[Mapping[str, Tensor], dict[str, Any]]]] = {}
+            for path in self._paths().get(step, ()):
+                tensors, about = opened.enter_context(open_tensors(path, "state"))
+                if about.get("format") == _FORMAT and about["identity"] == self._identity:
+                    parts.setdefault((about.get("saving", 0), about["n_parts"]), []).append((tensors, about))
+            for (_, n_parts), found in sorted(parts.items(), reverse=True):
+                if len(found) == n_parts:
+                    first = next(about for _, about in found if about["part"] == 0)  # it knows the snapshots' hashes
+                    yield _Together([tensors for tensors, _ in found]), first
+                    return
+            raise InductionError(f"{self._folder}: holds no whole state of step {step}")
+
+    def _paths(self) -> dict[int, list[Path]]:
+        paths: dict[int, list[Path]] = {}
+        for path in sorted(self._folder.glob("state-*.safetensors")):
+            if named := _NAME.fullmatch(path.name):
+                paths.setdefault(int(named[1]), []).append(path)
+        return paths
 
     def _is_whole(self, entry: dict[str, Any]) -> bool:
         path = self._folder / entry["file"]
         return path.is_file() and sha256_file(path) == str(entry["sha256"])
+
+
+def _within(entries: Iterable[dict[str, Any]], steps: Sequence[int]) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry["step"] in steps]
+
+
+class _Together(Mapping[str, Tensor]):
+    """The tensors of all parts of a state, read when they are asked for."""
+
+    def __init__(self, parts: Iterable[Mapping[str, Tensor]]) -> None:
+        self._part_of = {name: part for part in parts for name in part}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._part_of[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._part_of)
+
+    def __len__(self) -> int:
+        return len(self._part_of)
