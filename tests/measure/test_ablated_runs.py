@@ -29,9 +29,6 @@ class Slow:
         self.model = Transformer(model.architecture).double()
         self.model.load_state_dict(model.state_dict())
         self.model.requires_grad_(False)
-        if self.model.blocks[0].attn.sinusoids_TD is not None:
-            for block in self.model.blocks:
-                block.attn.sinusoids_TD = model.blocks[0].attn.sinusoids_TD.double()
         self.tokens_BT = tokens_BT
         self.patterns, self.mixes, self.scales = [], [], []
         self.intact = self.run(None)
@@ -43,8 +40,8 @@ class Slow:
             normed = self.norm(block.ln1, residual, ablation)
             q, k = block.attn.queries_keys(normed)
             allowed = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool).tril()
-            if block.attn.mask_HTT is not None:
-                allowed = block.attn.mask_HTT[:, : q.shape[-2], : q.shape[-2]]
+            if block.attn.architecture.n_local_heads:
+                allowed = block.attn.mask(q.shape[-2])
             scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~allowed, -torch.inf)
             pattern = scores.softmax(-1)
             if ablation is not None and ablation.mode == "pattern-preserving":

@@ -105,9 +105,6 @@ def slow_losses(model, tokens, forced):
     double = Transformer(a).double()
     double.load_state_dict(model.state_dict())
     double.requires_grad_(False)
-    for block in double.blocks:
-        if block.attn.sinusoids_TD is not None:
-            block.attn.sinusoids_TD = model.blocks[0].attn.sinusoids_TD.double()
     read, n = tokens[:-1], len(tokens) - 1
 
     def norm(layer_norm, residual):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from induction.measure.ablated_runs import ablated_losses, single_heads
 from induction.measure.heads import HeadProbes, patterns_and_mixes, score_heads
 from induction.measure.losses import example_losses
+from induction.models.transformer import sinusoids
 from measure.drawn_models import architectures, drawn_model
 
 V, T = 50, 24
@@ -48,7 +49,7 @@ def lens(model):
     weights |= {"embed.W_E": model.W_E, "unembed.W_U": model.W_U}
     weights |= {"ln_final.w": model.ln_final.w, "ln_final.b": model.ln_final.b}
     if a.positions == "infused":
-        weights["pos_embed.W_pos"] = model.blocks[0].attn.sinusoids_TD
+        weights["pos_embed.W_pos"] = sinusoids(model.architecture, torch.float32, torch.device("cpu"))
     if a.positions == "learned":
         weights["pos_embed.W_pos"] = model.W_pos
     for layer, block in enumerate(model.blocks):

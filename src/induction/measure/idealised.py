@@ -209,9 +209,8 @@ def _forced_mix(
 
 def _visible(attention: Attention, n_positions: int) -> Tensor:
     """Return the keys that each head sees, [H, Q, K]; one head stands for all if none is local."""
-    if attention.mask_HTT is None:
-        return causal_mask(n_positions, n_positions, attention.W_V.device)[None]
-    return attention.mask_HTT[:, :n_positions, :n_positions]
+    mask_HQK = attention.mask(n_positions)
+    return causal_mask(n_positions, n_positions, attention.W_V.device)[None] if mask_HQK is None else mask_HQK
 
 
 def _of_layer(forced: Mapping[Place, str | None], layer: int) -> dict[int, str | None]:

@@ -8,6 +8,7 @@ side by side in one matrix; `per_head` takes them apart.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -122,6 +123,23 @@ def _attend_without_gradients(
     return torch.cat(z, dim=-2)
 
 
+def _attend_locally(q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, window: int) -> Tensor:
+    """Mix the values of the last `window` positions, the query's own included, by attention, [B, H, T, E].
+
+    A few queries at a time, with the keys that any of them may see; see `attend` for the arguments.
+    """
+    z = []
+    for first in range(0, q_BHTE.shape[-2], max(window, _QUERY_CHUNK)):
+        last = min(first + max(window, _QUERY_CHUNK), q_BHTE.shape[-2])
+        start = max(0, first - window + 1)
+        queries, keys = (torch.arange(*span, device=q_BHTE.device) for span in ((first, last), (start, last)))
+        distance_QK = queries[:, None] - keys
+        mask_QK = (distance_QK >= 0) & (distance_QK < window)
+        seen = (q_BHTE[..., first:last, :], k_BHTE[..., start:last, :], v_BHTE[..., start:last, :])
+        z.append(F.scaled_dot_product_attention(*seen, attn_mask=mask_QK))
+    return torch.cat(z, dim=-2)
+
+
 def exact_sums(total: Tensor) -> bool:
     """Tell whether sums of powers are so far from the ends of float32's range that no term of weight was lost."""
     least, greatest = total.aminmax()
@@ -164,8 +182,6 @@ class Attention(nn.Module):
     b_V: Tensor | None
     b_O: Tensor | None
     smear_alpha: Tensor | None
-    sinusoids_TD: Tensor | None
-    mask_HTT: Tensor | None
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -179,8 +195,6 @@ class Attention(nn.Module):
             self.register_parameter(name, bias)
         smear = nn.Parameter(torch.zeros(architecture.n_heads)) if architecture.smeared_keys else None
         self.register_parameter("smear_alpha", smear)
-        self.register_buffer("sinusoids_TD", _sinusoids(architecture), persistent=False)
-        self.register_buffer("mask_HTT", _local_mask(architecture), persistent=False)
 
     def heads(self, x_BTW: Tensor) -> Tensor:
         """Take heads that lie side by side apart: [B, T, H x E] to [B, H, T, E]."""
@@ -195,7 +209,9 @@ class Attention(nn.Module):
         return self._queries(infused_BTD, None), self._keys(infused_BTD)
 
     def _infused(self, normed_BTD: Tensor) -> Tensor:
-        return normed_BTD if self.sinusoids_TD is None else normed_BTD + self.sinusoids_TD[: normed_BTD.shape[-2]]
+        if self.architecture.positions != "infused":
+            return normed_BTD
+        return normed_BTD + sinusoids(self.architecture, normed_BTD.dtype, normed_BTD.device)[: normed_BTD.shape[-2]]
 
     def _queries(self, infused_BPD: Tensor, positions_BP: Tensor | None) -> Tensor:
         """Return the queries of all positions (None), or of those given, [B, H, P, E]."""
@@ -222,7 +238,16 @@ class Attention(nn.Module):
 
     def mix(self, normed_BTD: Tensor) -> Tensor:
         """Return each head's mix of values at every position, [B, H, Q, E]."""
-        return attend(*self.queries_keys(normed_BTD), self.values(normed_BTD), self.mask(normed_BTD.shape[-2]))[0]
+        queries_keys, v_BHTE = self.queries_keys(normed_BTD), self.values(normed_BTD)
+        n_local = self.architecture.n_local_heads
+        if not n_local or not torch.is_grad_enabled():
+            return attend(*queries_keys, v_BHTE, self.mask(normed_BTD.shape[-2]))[0]
+        # In training the context is long: a mask of all heads would be larger than the model.
+        (q_BLTE, q_BHTE), (k_BLTE, k_BHTE), (v_BLTE, v_BHTE) = (
+            x.split([n_local, x.shape[1] - n_local], dim=1) for x in (*queries_keys, v_BHTE)
+        )
+        local_BLTE = _attend_locally(q_BLTE, k_BLTE, v_BLTE, self.architecture.local_window)
+        return torch.cat([local_BLTE, attend(q_BHTE, k_BHTE, v_BHTE, None)[0]], dim=1)
 
     def inputs(self, normed_BTD: Tensor, *, mixed: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each [B, H, T, E]: what `attend` takes, with the mask.
@@ -238,9 +263,10 @@ class Attention(nn.Module):
             _affine(normed_VD, weight, bias)
             for weight, bias in ((self.W_Q, self.b_Q), (self.W_K, self.b_K), (self.W_V, self.b_V))
         ]
-        if self.sinusoids_TD is None:
+        if self.architecture.positions != "infused":
             return TokenTables(torch.cat(tokens, dim=-1), None)
-        q_TW, k_TW = self.sinusoids_TD @ self.W_Q, self.sinusoids_TD @ self.W_K
+        positions_TD = sinusoids(self.architecture, normed_VD.dtype, normed_VD.device)
+        q_TW, k_TW = positions_TD @ self.W_Q, positions_TD @ self.W_K
         return TokenTables(torch.cat(tokens, dim=-1), torch.cat([q_TW, k_TW, torch.zeros_like(k_TW)], dim=-1))
 
     def inputs_from(self, tables: TokenTables, tokens_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,10 +287,7 @@ class Attention(nn.Module):
         """Return the same of some queries only, [B, H, P, E] and [B, H, P, K]; `positions_BP` is 0-based."""
         infused_BTD = self._infused(normed_BTD)
         asked_BPD = infused_BTD.gather(1, positions_BP[..., None].expand(-1, -1, infused_BTD.shape[-1]))
-        keys_K = torch.arange(normed_BTD.shape[-2], device=positions_BP.device)
-        mask_BHPK = (keys_K <= positions_BP[..., None])[:, None]
-        if self.mask_HTT is not None:
-            mask_BHPK = self.mask_HTT[:, positions_BP, : len(keys_K)].transpose(0, 1)
+        mask_BHPK = self._sees(positions_BP, normed_BTD.shape[-2])
         queries_keys = self._queries(asked_BPD, positions_BP), self._keys(infused_BTD)
         z_BHPE, pattern_BHPK = attend(*queries_keys, self.values(normed_BTD), mask_BHPK, keep_pattern=True)
         return z_BHPE, cast("Tensor", pattern_BHPK)
@@ -276,7 +299,24 @@ class Attention(nn.Module):
 
     def mask(self, n_positions: int) -> Tensor | None:
         """Return which keys each head's queries may see, [H, Q, K]; None: all up to their own position."""
-        return None if self.mask_HTT is None else self.mask_HTT[:, :n_positions, :n_positions]
+        if not self.architecture.n_local_heads:
+            return None
+        return self._sees(torch.arange(n_positions, device=self.W_Q.device), n_positions)
+
+    def _sees(self, positions_Q: Tensor, n_keys: int) -> Tensor:
+        """Return which keys the queries at some positions may see, [H, Q, K] (H is 1 where no head is local).
+
+        With positions of each sequence, [B, Q], it is [B, H, Q, K].
+        """
+        distance_HQK = (positions_Q[..., None] - torch.arange(n_keys, device=positions_Q.device)).unsqueeze(-3)
+        seen_HQK = distance_HQK >= 0
+        n_heads, n_local = self.architecture.n_heads, self.architecture.n_local_heads
+        if not n_local:
+            return seen_HQK
+        local_HQK = seen_HQK & (distance_HQK < self.architecture.local_window)
+        return torch.cat(
+            [local_HQK.repeat_interleave(n_local, -3), seen_HQK.repeat_interleave(n_heads - n_local, -3)], -3
+        )
 
     def result(self, z_BHQE: Tensor) -> Tensor:
         """Return the sum of the heads' results, bias included, [B, Q, D]."""
@@ -425,24 +465,17 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x @ weight if bias is None else x @ weight + bias
 
 
-def _sinusoids(architecture: Architecture) -> Tensor | None:
-    """Return infused positions, [T, D]: sines in the first half of the width, cosines in the second."""
-    if architecture.positions != "infused":
-        return None
+@lru_cache(maxsize=4)
+def sinusoids(architecture: Architecture, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return infused positions, [T, D]: sines in the first half of the width, cosines in the second.
+
+    All layers share one: at a context of 8,192 they would weigh as much as a small model each.
+    """
     half = architecture.d_model // 2
     frequency_D = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10_000.0) / half))
     angle_TD = torch.arange(architecture.n_ctx, dtype=torch.float64)[:, None] * frequency_D
-    return (architecture.position_amplitude * torch.cat([angle_TD.sin(), angle_TD.cos()], dim=1)).float()
-
-
-def _local_mask(architecture: Architecture) -> Tensor | None:
-    """Return which keys each head may see, [H, T, T]; None where all heads see the whole context."""
-    if not architecture.n_local_heads:
-        return None
-    causal_TT = torch.ones(architecture.n_ctx, architecture.n_ctx, dtype=torch.bool).tril()
-    mask_HTT = causal_TT.repeat(architecture.n_heads, 1, 1)
-    mask_HTT[: architecture.n_local_heads] &= ~causal_TT.tril(-architecture.local_window)
-    return mask_HTT
+    positions_TD = architecture.position_amplitude * torch.cat([angle_TD.sin(), angle_TD.cos()], dim=1)
+    return positions_TD.float().to(device, dtype)
 
 
 def _rotate(x_BHTE: Tensor, fraction: float, positions_BT: Tensor | None = None) -> Tensor:
