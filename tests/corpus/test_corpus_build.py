@@ -1,6 +1,7 @@
 """Building a corpus: what its documents and tokens must be, whatever the files they came from."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from corpus.small_corpora import ODD_TEXTS, build, decoded, random_texts, stored_tokens, write_texts
 from induction.corpus.mixture import largest_mixture
-from induction.corpus.order import DocumentOrder
+from induction.corpus.order import DocumentOrder, OrderedDocument
 from induction.corpus.shards import token_dtype
+from induction.corpus.tokenizer import encode, n_threads
 from induction.errors import InductionError
 
 
@@ -204,6 +207,26 @@ def test_too_little_text_for_the_vocabulary(tmp_path, texts):
     n_found = int(str(e.value).split(" tokens, fewer")[0].split()[-1])
     assert f"Lower vocab_size to {n_found} or less" in str(e.value)
     assert build(tmp_path / "corpus", source, vocab_size=n_found)["vocab_size"] == n_found
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_threads_change_no_token_and_no_order(tmp_path, texts, monkeypatch, n_threads):
+    monkeypatch.setattr("induction.corpus.tokenizer._BATCH_CHARACTERS", 300)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(n_threads))
+    tokenizer = Tokenizer(models.BPE({"<|start|>": 0, **{chr(code): code for code in range(1, 0x250)}}, []))
+    documents = [OrderedDocument(0, False, text) for text in texts if max(map(ord, text)) < 0x250 and "\0" not in text]
+    found = list(encode(tokenizer, iter(documents)))
+    assert [document for document, _ in found] == documents
+    assert all(tokens.tolist() == [0, *map(ord, document.text)] for document, tokens in found)
+
+
+def test_the_threads_are_those_of_the_job(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert n_threads() == 3
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for unclear in ("", "0", "2,4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unclear)
+        assert n_threads() == available
 
 
 # --- failures ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from induction.corpus.sources import describe, documents
 from induction.errors import InductionError
 from induction.study.corpora import Source
+from induction.study.reading import validate
 
 COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 TEXTS = ["one\r\ntwo", "drei é", "四 🙂"]
@@ -25,6 +26,52 @@ def parquet(column, name="text"):
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({name: column, "other": list(range(len(column)))}), sink)
     return sink.getvalue().to_pybytes()
+
+
+# --- what a source may be ---------------------------------------------------------------------------------------
+
+DATA_SET = {"hugging_face": "me/books", "revision": "main"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"files": "a", **DATA_SET}, "a source names either a package or files or a data set of hugging_face"),
+        ({}, "a source names either a package or files or a data set of hugging_face"),
+        ({"hugging_face": "me/books"}, "needs its revision: a commit, which https://huggingface.co/datasets/me/books/commits/main"),
+        ({"files": "a", "revision": "main"}, "revision belongs to a data set of hugging_face"),
+        ({**DATA_SET, "version": "1"}, "version belongs to a package"),
+        ({**DATA_SET, "group_by": ["a"]}, "each row is a document: no group_by, no extract"),
+        ({**DATA_SET, "extract": "docstrings"}, "each row is a document: no group_by, no extract"),
+        ({"hugging_face": "hf://datasets/me/books", "revision": "main"}, "hugging_face: String should match pattern"),
+        ({**DATA_SET, "where": {"language": []}}, "where: language: give a value (text, a number, true or false) or a list"),
+        ({**DATA_SET, "where": {"language": None}}, "where: language: give a value (text, a number, true or false) or a list"),
+        ({**DATA_SET, "max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_a_source_that_contradicts_itself(fields, words):
+    with pytest.raises(InductionError) as error:
+        validate(fields, Source, "models.yaml")
+    assert words in str(error.value)
+
+
+def test_a_source_says_nothing_of_fields_that_came_later_and_are_not_used():
+    """Snakemake makes a corpus anew when this changes."""
+    assert Source(package="numpy").model_dump(mode="json") == {
+        "package": "numpy",
+        "version": None,
+        "files": None,
+        "text_field": "text",
+        "group_by": [],
+        "include": ["*.py"],
+        "extract": "all",
+        "exclude": [],
+        "weight": None,
+    }
+    source = Source(**DATA_SET, where={"language": ["C", "Go"], "stars": 3, "fork": False}, max_characters=10)
+    assert source.include == ("*.parquet",)
+    assert Source.model_validate_json(source.model_dump_json()) == source
+    assert Source(**DATA_SET, include=["data/*"]).include == ("data/*",)
 
 
 # --- packages ---------------------------------------------------------------------------------------------------
@@ -108,6 +155,58 @@ def test_consecutive_rows_with_equal_fields_make_one_document(tmp_path):
         InductionError, match=r"verses\.jsonl:1: no field bok\. .*Set the source's group_by\..*mean book"
     ):
         texts_of(files=f"{tmp_path}/*.jsonl", group_by=("bok",))
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ({"language": "Python"}, [0, 3]),
+        ({"language": ["Python", "C"], "stars": 7}, [0, 1]),
+        ({"stars": [7, 9], "fork": True}, [1, 3]),
+        ({"language": "Python", "stars": "7"}, None),
+        ({"text": "b"}, [1]),
+    ],
+)
+def test_rows_that_have_the_values_asked_for(tmp_path, where, kept):
+    columns = {
+        "text": ["a", "b", "c", "d"],
+        "language": ["Python", "C", None, "Python"],
+        "stars": [7, 7, 7, 9],
+        "fork": [False, True, False, True],
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=3)
+    for kind in ("jsonl", "parquet"):
+        source = Source(files=f"{tmp_path}/*.{kind}", where=where)
+        if kept is None:
+            with pytest.raises(InductionError, match=r"no row has the values of where: .*1900 is a number, and '1900'"):
+                list(documents(source))
+            continue
+        found = list(documents(source))
+        assert [document.text for document in found] == [columns["text"][row] for row in kept]
+        assert [document.origin[-1] for document in found] == [str(row + 1) for row in kept], "line or row"
+        with pytest.raises(InductionError, match=r"no (field|column) langage\. .*where\. Did you mean language\?"):
+            texts_of(files=f"{tmp_path}/*.{kind}", where={"langage": "C"})
+
+
+def test_a_text_file_has_no_columns(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InductionError, match=r"a\.txt: has no columns for where to ask of.*exclude"):
+        texts_of(files=f"{tmp_path}/*", where={"language": "C"})
+
+
+def test_a_part_of_a_source(tmp_path, package):
+    assert texts_of(package="sample-text", max_documents=2) == ["a", "b"]
+    for number in range(3):
+        (tmp_path / f"{number}.jsonl").write_text('{"text": "1234"}\n{"text": "5678"}')
+    files = f"{tmp_path}/*.jsonl"
+    assert texts_of(files=files, max_documents=3) == ["1234", "5678", "1234"]
+    assert texts_of(files=files, max_characters=9) == ["1234", "5678", "1234"], "the document that reaches it is whole"
+    assert texts_of(files=files, max_characters=8) == ["1234", "5678"]
+    assert texts_of(files=files, max_characters=8, max_documents=1) == ["1234"]
+    (tmp_path / "2.jsonl").write_text("not read")
+    assert len(texts_of(files=files, max_documents=4)) == 4
 
 
 def test_docstrings_alone(tmp_path):

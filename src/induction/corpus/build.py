@@ -22,7 +22,7 @@ from tqdm import tqdm
 from induction.corpus.mixture import largest_mixture
 from induction.corpus.order import DocumentOrder
 from induction.corpus.shards import HELD_OUT, HELD_OUT_OFFSETS, MANIFEST, TOKEN_COUNTS, TOKENIZER, token_dtype
-from induction.corpus.sources import describe, documents
+from induction.corpus.sources import describe, documents, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
@@ -103,9 +103,12 @@ class _Gathered:
 
 
 def _gather(config: Corpus, order: DocumentOrder, where: str) -> list[_Gathered]:
-    gathered = []
+    gathered, sources = [], []
+    for number, source in enumerate(config.sources):  # all of them first: a wrong name is told at once, not after hours
+        with _told_of(f"{where}.sources.{number}"):
+            sources.append(pinned(source))
     with order:
-        for number, source in enumerate(config.sources):
+        for number, source in enumerate(sources):
             with _told_of(f"{where}.sources.{number}"):
                 about = describe(source)
                 digest, n_added, n_too_short = sha256(), 0, 0

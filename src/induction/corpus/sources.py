@@ -1,4 +1,4 @@
-"""The documents of a source: installed Python packages, or files by glob."""
+"""The documents of a source: installed Python packages, files by glob, or data sets of the Hugging Face hub."""
 
 import ast
 import bz2
@@ -6,7 +6,8 @@ import gzip
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import groupby
@@ -17,11 +18,13 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from induction.corpus import hub
 from induction.errors import InductionError, nearest
 from induction.study.corpora import Source, matches
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_PARQUET_ROWS = 1024
+_PARQUET_ROWS = 64  # at a time: a row may be a book
+_PARQUET_BUFFER_BYTES = 8 << 20  # of a column, and of a request to the hub: a row group may be as large as its file
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -33,33 +36,78 @@ class Document:
     origin: str
 
 
+def pinned(source: Source) -> Source:
+    """Return the source with the commit that its revision is now, once what it names is found to be there.
+
+    Raises:
+        InductionError: a package, file, data set, revision or column is missing, or the hub cannot be reached.
+    """
+    if source.package is not None:
+        _package_files(source)
+    elif source.files is not None:
+        _globbed_files(source)
+    else:
+        commit = hub.commit_of(str(source.hugging_face), str(source.revision))
+        source = source.model_copy(update={"revision": commit})
+        first = hub.files_of(source)[0]
+        with _reading_parquet(first, source):
+            pass
+    return source
+
+
 def documents(source: Source) -> Iterator[Document]:
-    """Yield a source's documents, files in the order of their names.
+    """Yield a source's documents, files in the order of their names, until the most that are asked for.
+
+    Args:
+        source: of a data set, its revision should be a commit (`pinned`), lest it change while it is read.
 
     Raises:
         InductionError: nothing matches, or a file cannot be read as what its name says.
     """
-    for path in _package_files(source) if source.package is not None else _globbed_files(source):
-        kind = Path(path.stem).suffix if path.suffix in _OPENERS else path.suffix
-        if kind == ".jsonl":
-            yield from _json_lines(path, source)
-        elif kind == ".parquet":
-            yield from _parquet_rows(path, source.text_field)
-        elif source.extract == "docstrings":
-            yield _docstrings(_text(path))
-        else:
-            yield _text(path)
+    n_documents = n_characters = 0
+    for document in _all_documents(source):
+        yield document
+        n_documents += 1
+        n_characters += len(document.text)
+        if n_documents == source.max_documents or n_characters >= (source.max_characters or float("inf")):
+            return
+    if source.where and not n_documents:
+        raise InductionError(
+            f"no row has the values of where: {source.where}. Compare them with those of the columns; "
+            "1900 is a number, and '1900' is text."
+        )
 
 
 def describe(source: Source) -> dict[str, str]:
-    """Return what a source is, for a manifest: the package and its installed version, or the glob.
+    """Return what a source is, for a manifest: package and installed version, glob, or data set and revision.
 
     Raises:
         InductionError: the package is missing, or has another version.
     """
     if source.package is not None:
         return {"package": source.package, "version": _distribution(source).version}
+    if source.hugging_face is not None:
+        return {"hugging_face": source.hugging_face, "revision": str(source.revision)}
     return {"files": str(source.files)}
+
+
+def _all_documents(source: Source) -> Iterator[Document]:
+    if source.hugging_face is not None:
+        for file in hub.files_of(source):
+            yield from _parquet_rows(file, source)
+        return
+    for path in _package_files(source) if source.package is not None else _globbed_files(source):
+        kind = Path(path.stem).suffix if path.suffix in _OPENERS else path.suffix
+        if kind == ".jsonl":
+            yield from _json_lines(path, source)
+        elif kind == ".parquet":
+            yield from _parquet_rows(path, source)
+        elif source.where:
+            raise InductionError(f"{path}: has no columns for where to ask of. {_leave_out(path)}")
+        elif source.extract == "docstrings":
+            yield _docstrings(_text(path))
+        else:
+            yield _text(path)
 
 
 # --- which files ------------------------------------------------------------------------------------------------
@@ -156,58 +204,100 @@ def _json_lines(path: Path, source: Source) -> Iterator[Document]:
     """Yield a document a row, or one of each run of rows that are equal in `group_by`."""
     try:
         with _open(path) as file:
-            rows = (
-                _json_line(line, source, f"{path}:{number}")
-                for number, line in enumerate(file, start=1)
-                if line.strip()
-            )
+            lines = ((line, f"{path}:{number}") for number, line in enumerate(file, start=1) if line.strip())
+            rows = (row for line, origin in lines if (row := _json_line(line, source, origin)))
             if not source.group_by:
                 yield from (document for _, document in rows)
                 return
             for _, group in groupby(rows, key=itemgetter(0)):
-                lines = [document for _, document in group]
-                yield Document("\n".join(line.text for line in lines), lines[0].origin)
+                parts = [document for _, document in group]
+                yield Document("\n".join(part.text for part in parts), parts[0].origin)
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
-def _json_line(line: bytes, source: Source, origin: str) -> tuple[list[Any], Document]:
-    """Return the values of a row's fields `group_by`, and its text."""
+def _json_line(line: bytes, source: Source, origin: str) -> tuple[list[Any], Document] | None:
+    """Return the values of a row's fields `group_by`, and its text; nothing of a row that has not the values asked."""
     try:
         content = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InductionError(f"{origin}: not a line of JSON ({error})") from None
     if not isinstance(content, dict):
         raise InductionError(f"{origin}: a JSON object is needed, and this is {type(content).__name__}")
-    for setting, field in (("text_field", source.text_field), *(("group_by", name) for name in source.group_by)):
+    for setting, field in (*_columns(source), *(("group_by", name) for name in source.group_by)):
         if field not in content:
             raise InductionError(
                 f"{origin}: no field {field}. Fields of this line: {', '.join(content) or 'none'}. "
                 f"Set the source's {setting}.{nearest(field, content)}"
             )
+    if not all(_has(content[field], value) for field, value in source.where.items()):
+        return None
     text = content[source.text_field]
     if not isinstance(text, str):
         raise InductionError(f"{origin}: field {source.text_field} holds {type(text).__name__}, not text")
     return [content[name] for name in source.group_by], Document(text, origin)
 
 
-def _parquet_rows(path: Path, text_field: str) -> Iterator[Document]:
-    try:
-        with _open(path) as file, pq.ParquetFile(file) as rows:
-            columns = rows.schema_arrow.names
-            if text_field not in columns:
-                raise InductionError(
-                    f"{path}: no column {text_field}. Columns: {', '.join(columns)}. "
-                    f"Set the source's text_field.{nearest(text_field, columns)}"
-                )
-            number = 0
-            for batch in rows.iter_batches(batch_size=_PARQUET_ROWS, columns=[text_field]):
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    origin = f"{path} row {number}"
-                    if not isinstance(text, str):
+def _columns(source: Source) -> list[tuple[str, str]]:
+    """Return the columns that a source reads, each after the setting that names it."""
+    return [("text_field", source.text_field), *(("where", name) for name in source.where)]
+
+
+def _has(value: Any, asked: Any) -> bool:
+    return value in asked if isinstance(asked, tuple) else bool(value == asked)
+
+
+def _parquet_rows(file: Path | hub.HubFile, source: Source) -> Iterator[Document]:
+    with _reading_parquet(file, source) as rows:
+        names = list(dict.fromkeys(name for _, name in _columns(source)))
+        n_before = 0
+        # Group by group: asked for all of them at once, the library holds on to more than one.
+        for group in range(rows.num_row_groups):
+            for batch in rows.iter_batches(batch_size=_PARQUET_ROWS, row_groups=[group], columns=names):
+                kept = _kept(batch, source)
+                texts = batch.column(source.text_field).take(pa.array(kept, type=pa.int64())).to_pylist()
+                for index, text in zip(kept, texts, strict=True):
+                    origin = f"{_name(file)} row {n_before + index + 1}"
+                    if isinstance(text, str):
+                        yield Document(text, origin)
+                    elif text is not None or isinstance(file, Path):  # a data set's row without a text is no document
                         held = "nothing" if text is None else type(text).__name__
-                        raise InductionError(f"{origin}: column {text_field} holds {held}, not text")
-                    yield Document(text, origin)
+                        raise InductionError(f"{origin}: column {source.text_field} holds {held}, not text")
+                n_before += len(batch)
+
+
+def _kept(batch: Any, source: Source) -> Sequence[int]:
+    """Return the indices of the rows that have the values asked for."""
+    if not source.where:
+        return range(len(batch))
+    rows = zip(*(batch.column(name).to_pylist() for name in source.where), strict=True)
+    return [index for index, row in enumerate(rows) if all(map(_has, row, source.where.values()))]
+
+
+@contextmanager
+def _reading_parquet(file: Path | hub.HubFile, source: Source) -> Iterator[Any]:
+    """Yield an open Parquet file that has the columns which its source reads."""
+    try:
+        with (
+            _open(file) if isinstance(file, Path) else file.open() as content,
+            pq.ParquetFile(content, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as rows,
+        ):
+            columns = rows.schema_arrow.names
+            for setting, name in _columns(source):
+                if name not in columns:
+                    raise InductionError(
+                        f"{_name(file)}: no column {name}. Columns: {', '.join(columns)}. "
+                        f"Set the source's {setting}.{nearest(name, columns)}"
+                    )
+            yield rows
     except _READ_ERRORS as error:
-        raise _unreadable(path, error) from None
+        if isinstance(file, Path):
+            raise _unreadable(file, error) from None
+        raise InductionError(
+            f'{file.origin}: truncated or damaged ({error}). Choose another revision, or add "{file.path}" to the '
+            "source's exclude."
+        ) from None
+
+
+def _name(file: Path | hub.HubFile) -> str:
+    return str(file) if isinstance(file, Path) else file.origin

@@ -1,6 +1,9 @@
 """Byte-level BPE: trained on the training documents, lossless on any text."""
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,17 @@ MOST_CHARACTERS = 200_000_000
 """The vocabulary is made from so many characters a token of it, at most so many in all; the documents that give them
 are the first ones, and the documents are in random order."""
 
-_BATCH_CHARACTERS = 2_000_000  # an encoding takes some 100 bytes a token while it is in memory
+_BATCH_CHARACTERS = 2_000_000  # of a thread: an encoding takes some 100 bytes a token while it is in memory
+
+Encoded = tuple[OrderedDocument, NDArray[np.int64]]
+
+
+def n_threads() -> int:
+    """Return how many threads this job has: OMP_NUM_THREADS, which Snakemake sets, or the CPUs that it may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
@@ -27,6 +40,7 @@ def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
     Raises:
         InductionError: the documents do not give as many tokens.
     """
+    os.environ.setdefault("RAYON_NUM_THREADS", str(n_threads()))  # the library's own threads, which train it
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -62,15 +76,28 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         ) from None
 
 
-def encode(
-    tokenizer: Tokenizer, documents: Iterable[OrderedDocument]
-) -> Iterator[tuple[OrderedDocument, NDArray[np.int64]]]:
-    """Yield each document with its tokens, a start token before them; a text that spells the start token is text."""
+def encode(tokenizer: Tokenizer, documents: Iterable[OrderedDocument]) -> Iterator[Encoded]:
+    """Yield each document with its tokens, a start token before them; a text that spells the start token is text.
+
+    The job's threads take a batch of documents each; what comes of it is the same however many they are.
+    """
     tokenizer.encode_special_tokens = True
-    for batch in _batches(documents):
-        encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
-        for document, encoding in zip(batch, encodings, strict=True):
-            yield document, np.array([START_TOKEN, *encoding.ids])
+    n_ahead = n_threads()
+    pending: deque[Future[list[Encoded]]] = deque()
+    with ThreadPoolExecutor(n_ahead) as pool:
+        for batch in _batches(documents):
+            pending.append(pool.submit(_encode_batch, tokenizer, batch))
+            if len(pending) > n_ahead:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+def _encode_batch(tokenizer: Tokenizer, batch: list[OrderedDocument]) -> list[Encoded]:
+    encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
+    return [
+        (document, np.array([START_TOKEN, *encoding.ids])) for document, encoding in zip(batch, encodings, strict=True)
+    ]
 
 
 def _first_texts(documents: Iterable[OrderedDocument], n_characters: int) -> Iterator[str]:

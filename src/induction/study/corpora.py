@@ -3,18 +3,22 @@
 import glob
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from induction.study.strict import PositiveFloat, Strict
+from induction.study.strict import PositiveFloat, PositiveInt, Strict
 
 CORPUS_VERSION = 1
 """Raised by hand when corpora are made differently on purpose: every model is then trained anew."""
 
+Value = str | int | float | bool
+
+_LATER = ("hugging_face", "revision", "where", "max_documents", "max_characters")
+
 
 class Source(Strict):
-    """Where documents come from: an installed Python package, or files of one's own."""
+    """Where documents come from: an installed Python package, files of one's own, or a data set of Hugging Face."""
 
     package: str | None = Field(
         None, description="Name of an installed distribution; each matching file is a document."
@@ -26,29 +30,84 @@ class Source(Strict):
         None,
         description="Glob of text (.txt, .py, .md, …), .jsonl or .parquet files, plain or compressed (.gz, .bz2, .xz).",
     )
+    hugging_face: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = Field(
+        None,
+        description="Data set of the Hugging Face hub, OWNER/NAME: each row of its Parquet files that has a text is a "
+        "document. Only the columns asked for are downloaded, and nothing is kept on disk.",
+    )
+    revision: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Of a data set: a commit of 40 digits, which gives the same corpus every time; or a tag or branch, "
+        "of which the manifest records the commit.",
+    )
     text_field: str = Field("text", description="Column of .jsonl and .parquet files that holds the text.")
     group_by: tuple[str, ...] = Field(
         (),
         description="Fields of .jsonl files: consecutive rows in which these are equal make one document, a line each.",
     )
-    include: tuple[str, ...] = Field(("*.py",), description="Of a package: file names to take (shell patterns).")
+    include: tuple[str, ...] = Field(
+        ("*.py",),
+        description="Of a package or a data set: file names or paths to take (shell patterns); "
+        "default for a data set: *.parquet.",
+    )
     extract: Literal["all", "docstrings"] = Field(
         "all",
         description="all: a file's whole text. docstrings: of Python files, those of modules, classes and functions, "
         "in their order, parted by empty lines.",
     )
     exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
+    where: dict[str, Value | tuple[Value, ...]] = Field(
+        {},
+        description="Columns of .jsonl and .parquet files, and the value, or one of the values, that a row must have.",
+    )
+    max_documents: PositiveInt | None = Field(
+        None, description="Stop after so many documents, in the order of files and rows, short ones and duplicates too."
+    )
+    max_characters: PositiveInt | None = Field(
+        None, description="Stop after the document that makes so many characters, likewise."
+    )
     weight: PositiveFloat | None = Field(
         None, description="Share of the training tokens, relative to the other sources; default: all there is."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_of_data_sets(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("hugging_face"):
+            return {"include": ("*.parquet",), **fields}
+        return fields
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _plain_values(cls, where: Any) -> Any:
+        for column, value in where.items() if isinstance(where, dict) else ():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if not values or not all(isinstance(one, (str, int, float)) for one in values):
+                raise ValueError(f"{column}: give a value (text, a number, true or false) or a list of values")
+        return where
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.package is None) == (self.files is None):
-            raise ValueError("a source names either a package or files")
+        if sum(kind is not None for kind in (self.package, self.files, self.hugging_face)) != 1:
+            raise ValueError("a source names either a package or files or a data set of hugging_face")
         if self.version is not None and self.package is None:
             raise ValueError("version belongs to a package")
+        if self.revision is not None and self.hugging_face is None:
+            raise ValueError("revision belongs to a data set of hugging_face")
+        if self.hugging_face is not None:
+            if self.revision is None:
+                raise ValueError(
+                    "a data set of hugging_face needs its revision: a commit, which "
+                    f"https://huggingface.co/datasets/{self.hugging_face}/commits/main lists, or a tag or branch"
+                )
+            if self.group_by or self.extract != "all":
+                raise ValueError("of a data set of hugging_face each row is a document: no group_by, no extract")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Snakemake compares this as JSON: fields that a source does not use must not make its corpus anew.
+        return {name: value for name, value in serialize(self).items() if value or name not in _LATER}
 
     def globbed_files(self) -> list[Path]:
         """Return the files that the glob `files` names and `exclude` leaves, in the order of their names."""
