@@ -312,6 +312,14 @@ def _report(args: Arguments) -> None:
     report({**content, **paths, **judged, **shown}, args.out)
 
 
+def _plan(args: Arguments) -> None:
+    from induction.plan import as_json, as_text, chosen_site, plan
+    from induction.study.study import load_study
+
+    told = plan(load_study(study=args.study), chosen_site(args.site, args.gpu, args.utilisation))
+    print(json.dumps(as_json(told), indent=1) if args.json else as_text(told))
+
+
 def _draft(args: Arguments) -> None:
     from induction.draft import as_text, draft
     from induction.study.study import load_study
@@ -658,6 +666,27 @@ STAGES = {
         ),
         _report,
     ),
+    "plan": Stage(
+        "Say what a study costs before it runs: GPU-hours, nodes, wall time, disk and jobs, model by model and in all.",
+        "In: config/ and a site file. Out: a table, or JSON with --json.",
+        (
+            Option("--study", "name of the study; default: what config/config.yaml says", required=False),
+            Option("--site", "site file; default: profiles/slurm/site.yaml", Path, required=False),
+            Option(
+                "--gpu",
+                "a GPU in place of the site's, A100-80GB, H100, H200, B200, …; without a site file: one of them alone",
+                required=False,
+            ),
+            Option(
+                "--utilisation",
+                "share of the peak that training reaches; default: the site's (speed.training_utilisation)",
+                float,
+                required=False,
+            ),
+            Option("--json", "print JSON", flag=True),
+        ),
+        _plan,
+    ),
     "draft": Stage(
         "Draw a study that is still running, from the blocks that are measured so far.",
         "In: the study's results as they are. Out: tables, figures and claims in a folder of their own.",
@@ -687,7 +716,7 @@ STAGES = {
     ),
     "schema": Stage(
         "Write the JSON schemas of config/config.yaml and config/models.yaml, by which editors complete them.",
-        "In: nothing. Out: config.schema.json and models.schema.json.",
+        "In: nothing. Out: config.schema.json, models.schema.json and site.schema.json.",
         (Option("--out", "folder", Path, default=Path("config/schema"), required=False),),
         _schema,
     ),

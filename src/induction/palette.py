@@ -12,6 +12,13 @@ _FAMILY_COLOURS = {
     "docs": _SKY,
     "books": _ORANGE,
     "warmup": _PURPLE,
+    # Of the study `paper`: what is alike looks alike.
+    "small-attn": _BLUE,
+    "smear-keys": _VERMILION,
+    "small-mlp": _GREEN,
+    "books-mlp": _SKY,
+    "books-attn": _ORANGE,
+    "full": _PURPLE,
 }
 _FREE_COLOURS = ("#8C6D31", "#332288", "#84C341", "#666666")
 

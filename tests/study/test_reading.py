@@ -64,7 +64,7 @@ def test_an_unknown_key_names_the_nearest_permitted_one(tmp_path):
         ),
         ({"families.attn.base.d_model": -1}, "families.attn.base.d_model: Input should be greater than or equal to 1 (is: -1)"),
         ({"families.attn.base.optimizer": "muom"}, "Did you mean muon?"),
-        ({"families.attn.base.corpus": "pakages"}, "no corpus is called pakages. Permitted: packages, docs, books. Did you mean packages?"),
+        ({"families.attn.base.corpus": "pakages"}, "no corpus is called pakages. Permitted: packages, docs, books, web, web-large, books-pd. Did you mean packages?"),
         ({"families.attn.name": "attn"}, "two models are called attn. Put every swept field into the name: n_layers, seed"),
         ({"families.attn.name": "{n_layer}"}, "'{n_layer}' cannot be filled in ('n_layer'). Permitted in braces: family, n_layers"),
         ({"families.attn.name": "a/{n_layers}-{seed}"}, "letters, digits"),
@@ -81,8 +81,8 @@ def test_an_impossible_model_is_told(models, words, tmp_path):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"study": "demmo"}, "no study is called demmo. Permitted: demo, demo-full. Did you mean demo?"),
-        ({"studies.demo.families": ["atn"]}, "no family is called atn. Permitted: attn, smeared, mlp, docs, books, warmup. Did you mean attn?"),
+        ({"study": "demmo"}, "no study is called demmo. Permitted: demo, demo-full, paper. Did you mean demo?"),
+        ({"studies.demo.families": ["atn"]}, "no family is called atn. Permitted: attn, smeared, mlp, docs, books, warmup, small-attn, small-mlp, smear-keys, plain-keys, books-attn, books-mlp, full. Did you mean attn?"),
         ({"studies.demo.figures.pca.families": ["attn", "mpl"]}, "studies.demo.figures.pca.families: no family is called mpl"),
         ({"studies.demo.figures": {"phase_chnge": {"families": ["attn"]}}}, "Did you mean phase_change?"),
         ({"studies.demo.evaluation.n_tokens": 200}, "token 510 is asked of examples of 200 tokens"),

@@ -127,8 +127,17 @@ def test_a_recipe_holds_all_that_changes_weights_and_nothing_else():
         assert model(**changed).recipe(0) != base, changed
     for unchanged in ({"n_steps": 40_000}, {"epochs": 2.0}):
         assert model(**unchanged).recipe(0) == base, unchanged
-    fields = set(ModelFields.model_fields) - {"n_steps", "epochs", "snapshots", "block_snapshots"}
-    assert fields == {*base["settings"], *base["architecture"]} - {"vocab_size"}, "a new field must enter the recipe"
+    changes = {
+        "weight_decay_changes": [{"step": 5, "weight_decay": 0.1}],
+        "batch_growth": [{"step": 5, "batch_size": 8}],
+        "rate_decay": {"start": 1, "stop": 9},
+    }
+    for name, change in changes.items():
+        assert name not in base["settings"], "what is not set leaves earlier recipes as they were"
+        assert model(**{name: change}).recipe(0) != base, name
+    full = model(**changes).recipe(0)
+    fields = set(ModelFields.model_fields) - {"n_steps", "epochs", "snapshots", "block_snapshots", "ablated_examples"}
+    assert fields == {*full["settings"], *full["architecture"]} - {"vocab_size"}, "a new field must enter the recipe"
 
 
 def test_tokens_needed():
@@ -193,7 +202,7 @@ def test_a_digest_sees_code_and_not_its_words(edited):
 
     before = {stage: edited(stage, HEADS, nothing) for stage in (HEADS, LOSSES, PCA)}
     assert all(edited(stage, HEADS, comment) == before[stage] for stage in before)
-    assert edited(HEADS, "induction.models.snapshots", attribute_docstring) == before[HEADS]
+    assert edited(HEADS, "induction.models.tensor_files", attribute_docstring) == before[HEADS]
     phases = "induction.analyse.phases"
     assert edited(phases, "induction.study.analysis", description) == edited(phases, HEADS, nothing)
     assert edited(phases, "induction.study.analysis", bound) != edited(phases, HEADS, nothing)

@@ -85,6 +85,9 @@ class ModelFields(Shape):
         description="Steps at which weights are kept, besides the first and the last.",
     )
     block_snapshots: PositiveInt = Field(12, description="Snapshots of a block: the unit of a training job.")
+    ablated_examples: Annotated[int, Field(ge=2, multiple_of=2)] | None = Field(
+        None, description="Examples that this model's heads are ablated on, if fewer than the study's; even."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -152,7 +155,7 @@ else:
 
 
 class Family(Strict):
-    """A base and a sweep: the models are the product of the swept values."""
+    """A base, a sweep and, where fields change together, sizes: the models are each size with all swept values."""
 
     label: str = Field(description="What figures call this family.")
     group: str = Field(
@@ -160,7 +163,16 @@ class Family(Strict):
     )
     name: str = Field("{family}-{n_layers}l-s{seed}", description="Name of a model: a template over its fields.")
     base: Base = Field(Base(), description="Fields that all models of the family share.")
+    sizes: tuple[Base, ...] = Field((), description="Values of fields that change together, an entry a size.")
     sweep: Sweep = Field(Sweep(), description="Field -> list of values.")
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        swept = self.sweep.model_dump(exclude_none=True)
+        for number, size in enumerate(self.sizes):
+            if twice := [name for name in size.model_dump(exclude_unset=True) if name in swept]:
+                raise ValueError(f"sizes.{number}.{twice[0]}: is swept too; say it in one place")
+        return self
 
 
 class ModelsFile(Strict):

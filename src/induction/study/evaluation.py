@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from induction.study.strict import Fraction, PositiveInt, Strict
+from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
 
 
 class Evaluation(Strict):
@@ -116,4 +116,24 @@ class CaseStudies(Strict):
 
     n_tokens: Annotated[int, Field(ge=8)] = Field(
         40, description="Tokens of the first passage that are shown: those with the most continued repetitions."
+    )
+
+
+class Watch(Strict):
+    """What is looked at while a model trains, and what is announced as its phase change. It changes no training."""
+
+    every: Annotated[int, Field(ge=0)] = Field(50, description="Steps from one look to the next; 0: never.")
+    n_sequences: PositiveInt = Field(4, description="Sequences of repeated random tokens, as `probes` says.")
+    n_examples: Annotated[int, Field(ge=2)] = Field(
+        16, description="Held-out examples, as long as `in_context` needs them."
+    )
+    min_prefix_matching: Fraction = Field(
+        0.15, description="The change begins where the best head's prefix matching is at least this…"
+    )
+    min_rise: Annotated[float, Field(ge=1)] = Field(3.0, description="…and this multiple of its median before.")
+    min_icl_fall_nats: PositiveFloat = Field(
+        0.05, description="The change is seen where ICL has since fallen by at least this…"
+    )
+    min_fall_over_noise: PositiveFloat = Field(
+        3.0, description="…and by this multiple of its standard error, from its scatter before."
     )

@@ -148,13 +148,16 @@ class Jobs:
 
         chosen = every_nth(model.steps, config.ablations.every)
         steps = [step for step in model.blocks[int(wildcards.block)] if step in chosen]
-        parts = json.loads(self._settings("ablations", "in_context", "bootstrap"))
+        parts = json.loads(self._settings("in_context", "bootstrap"))
+        parts["ablations"] = self.study.ablations_of(model).model_dump(mode="json")
         thorough = [step for step in steps if config.ablations.every_way == "all" or step == model.steps[-1]]
         return json.dumps({"steps": steps, "steps_every_way": thorough, **parts}, sort_keys=True)
 
-    def set_ablated_json(self, _wildcards: Any) -> str:
+    def set_ablated_json(self, wildcards: Any) -> str:
         """Return how sets of heads are made and ablated."""
-        return self._settings("ablations", "in_context", "bootstrap", "heads")
+        parts = json.loads(self._settings("in_context", "bootstrap", "heads"))
+        parts["ablations"] = self.study.ablations_of(self._model(wildcards)).model_dump(mode="json")
+        return json.dumps(parts, sort_keys=True)
 
     def head_probes_json(self, _wildcards: Any) -> str:
         """Return how many real examples heads are scored on."""

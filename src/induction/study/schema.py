@@ -1,4 +1,4 @@
-"""The JSON schemas of the configuration: editors complete and check the YAML files by them."""
+"""The JSON schemas of the configuration and of site files: editors complete and check the YAML files by them."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,13 @@ from pydantic import BaseModel
 
 from induction.files import write_json
 from induction.study.config import ConfigFile, ModelsFile
+from induction.study.site import Site
 
-SCHEMAS: dict[str, type[BaseModel]] = {"config.schema.json": ConfigFile, "models.schema.json": ModelsFile}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "config.schema.json": ConfigFile,
+    "models.schema.json": ModelsFile,
+    "site.schema.json": Site,
+}
 
 
 def schemas() -> dict[str, Any]:
@@ -18,6 +23,6 @@ def schemas() -> dict[str, Any]:
 
 
 def write_schemas(folder: Path) -> None:
-    """Write both schemas into a folder."""
+    """Write all schemas into a folder."""
     for name, content in schemas().items():
         write_json(folder / name, content)

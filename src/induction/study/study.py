@@ -16,6 +16,7 @@ from induction.errors import InductionError, nearest
 from induction.study.architecture import Architecture
 from induction.study.config import ConfigFile, Family, FigureModels, ModelFields, ModelsFile, StudyConfig, Sweep
 from induction.study.corpora import Corpus
+from induction.study.evaluation import Ablations
 from induction.study.reading import CONFIG_FILE, MODELS_FILE, read_yaml, validate
 from induction.study.steps import blocks, snapshot_steps
 
@@ -62,7 +63,7 @@ class Model:
     def recipe(self, block: int) -> dict[str, Any]:
         """Return all that can affect the weights of one block; more steps leave the recipes of earlier blocks alone."""
         # What is not set is left out: a field that is added later, unset, trains nothing again.
-        unseen = {"n_steps", "snapshots", "block_snapshots"}
+        unseen = {"n_steps", "snapshots", "block_snapshots", "ablated_examples"}
         settings = self.fields.model_dump(mode="json", exclude=unseen, exclude_none=True)
         for name in (*Architecture.model_fields, "epochs"):
             settings.pop(name, None)
@@ -100,8 +101,9 @@ class Study:
         swept = family.sweep.model_dump(exclude_none=True)
         base = family.base.model_dump(exclude_unset=True)
         members = []
-        for values in product(*swept.values()):
-            chosen = dict(zip(swept, values, strict=True))
+        sizes = [size.model_dump(exclude_unset=True) for size in family.sizes] or [{}]
+        for size, values in product(sizes, product(*swept.values())):
+            chosen = {**size, **dict(zip(swept, values, strict=True))}
             fields = validate({**base, **chosen}, ModelFields, f"{MODELS_FILE}: {where} with {_spelled(chosen)}")
             if fields.corpus not in self.corpora:
                 raise InductionError(
@@ -178,6 +180,7 @@ class Study:
                         if field not in _swept_fields(family)
                     },
                     "sweep": family.sweep.model_dump(mode="json", exclude_none=True),
+                    **({"sizes": sizes} if (sizes := _sizes(family)) else {}),
                 }
                 for name, family in self.families.items()
             },
@@ -223,6 +226,12 @@ class Study:
                 f"Permitted: {', '.join(figures)}.{nearest(figure, figures)}"
             )
         return [model for model in self.models.values() if model.family in figures[figure].families]
+
+    def ablations_of(self, model: Model) -> Ablations:
+        """Return how a model's heads are ablated: as the study says, on fewer examples where the model says so."""
+        settings = self.config.ablations
+        n_examples = min(settings.n_examples, model.fields.ablated_examples or settings.n_examples)
+        return settings.model_copy(update={"n_examples": n_examples})
 
     def check_block(self, model: str, block: int) -> None:
         """See that a model has a block.
@@ -280,6 +289,10 @@ def _swept_anew(family: Family, sweep: Sweep | None) -> Family:
     if sweep is None:
         return family
     return family.model_copy(update={"sweep": family.sweep.model_copy(update=sweep.model_dump(exclude_none=True))})
+
+
+def _sizes(family: Family) -> list[dict[str, Any]]:
+    return [size.model_dump(mode="json", exclude_unset=True) for size in family.sizes]
 
 
 def _swept_fields(family: Family) -> list[str]:

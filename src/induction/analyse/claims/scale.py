@@ -30,8 +30,10 @@ from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
 
 Floats = NDArray[np.float64]
 
-_SIZE = {"n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_local_heads", "seed"}
-"""Fields in which sizes differ."""
+_SIZE = {"n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_local_heads", "seed"} | {
+    "learning_rate", "batch_growth", "n_steps", "snapshots", "block_snapshots", "ablated_examples",
+}  # fmt: skip
+"""Fields in which sizes differ: their shape, what is chosen by it, and when and how they are looked at."""
 
 OTHER_INDICES = ((10, 500), (50, 200), (100, 500))
 """Early and late token, 1-based, of other scores of in-context learning."""

@@ -1,0 +1,207 @@
+"""What a cluster is like, said once: `profiles/slurm/site.yaml`. Jobs, placements and plans read it."""
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from induction.errors import InductionError, nearest
+from induction.study.reading import read_yaml, validate
+from induction.study.strict import PositiveFloat, PositiveInt, Strict
+
+SITE_FILE = Path("profiles/slurm/site.yaml")
+
+Word = Annotated[str, Field(pattern=r"^[^\s'\"]+$")]
+
+
+class Gpu(NamedTuple):
+    """A GPU by its data sheet: memory in GB (10^9 bytes), dense bf16 products in 10^12 operations a second."""
+
+    memory_gb: float
+    peak_tflops: float
+
+
+GPUS = {
+    "A100-40GB": Gpu(40, 312),
+    "A100-80GB": Gpu(80, 312),
+    "L40S": Gpu(48, 362),
+    "H100-PCIe": Gpu(80, 756),
+    "H100": Gpu(80, 989),
+    "H200": Gpu(141, 989),
+    "B200": Gpu(180, 2250),
+}
+"""NVIDIA's data sheets (SXM boards where nothing else is said); figures given there “with sparsity” are halved."""
+
+
+class Slurm(Strict):
+    """What SLURM is asked for with every job."""
+
+    gpu_partition: Word = Field(description="Partition of jobs that train and measure.")
+    cpu_partition: Word = Field(description="Partition of jobs that need no GPU: corpora, analysis, figures.")
+    account: Word | None = Field(None, description="Account that is charged; default: the user's.")
+    qos: Word | None = Field(None, description="Quality of service of GPU jobs; default: the partition's.")
+    constraint: str | None = Field(None, description="Features that nodes of GPU jobs must have.")
+    gres: Annotated[str, Field(pattern=r"^[A-Za-z_]+(:[A-Za-z0-9_.-]+)?$")] | None = Field(
+        "gpu", description="Generic resource that stands for a GPU, without a count: gpu or gpu:TYPE; null: none."
+    )
+    extra: str = Field("", description="Further options of sbatch for GPU jobs, as they stand.")
+
+
+class Node(Strict):
+    """A node of the GPU partition. Training runs one rank (process) a GPU."""
+
+    accelerator: Literal["gpu", "cpu"] = Field(
+        "gpu", description="What ranks compute on; cpu: no GPU is touched, whatever gres is asked for."
+    )
+    gpu: Word | None = Field(
+        None, description=f"Name of the GPU; of these memory and peak are known: {', '.join(GPUS)}."
+    )
+    ranks: PositiveInt = Field(description="GPUs of a node; where ranks compute on CPUs, ranks of a node.")
+    cpus: PositiveInt = Field(description="CPU cores of a node.")
+    memory_gb: PositiveFloat = Field(description="Memory of a node that jobs may have, GB (10^9 bytes).")
+    gpu_memory_gb: PositiveFloat | None = Field(
+        None, description="Memory of a GPU, GB (10^9 bytes); default: its data sheet's."
+    )
+    peak_tflops: PositiveFloat | None = Field(
+        None,
+        description="Peak of a rank in dense bf16 products, 10^12 operations a second; default: the data sheet's.",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.accelerator == "cpu":
+            if self.peak_tflops is None:
+                raise ValueError("accelerator: cpu needs peak_tflops, a rank's peak (about 0.05 a core)")
+        elif self.gpu not in GPUS and (self.gpu_memory_gb is None or self.peak_tflops is None):
+            raise ValueError(
+                f"gpu: {self.gpu or 'none is named'}: its memory and peak are not known here. Permitted: "
+                f"{', '.join(GPUS)}, or any other name with gpu_memory_gb and peak_tflops."
+                f"{nearest(self.gpu or '', GPUS)}"
+            )
+        if self.cpus < self.ranks:
+            raise ValueError(f"cpus: {self.cpus} cores are fewer than ranks, {self.ranks}; each rank needs one")
+        return self
+
+
+class Jobs(Strict):
+    """What a job may take, and what the training of a model should take."""
+
+    nodes: PositiveInt = Field(1, description="Greatest number of nodes of a job.")
+    minutes: PositiveInt = Field(1440, description="Greatest time limit of a job, minutes.")
+    grace_seconds: PositiveInt = Field(
+        300, description="Seconds before the time limit at which training saves its state and is put in line again."
+    )
+    training_days: PositiveFloat = Field(
+        7.0, description="Days that training a model should take at most: decides how many GPUs it gets."
+    )
+    cpu_cores: PositiveInt = Field(16, description="Cores of a job that builds a corpus.")
+    cpu_memory_gb: PositiveFloat = Field(
+        64.0, description="Memory of a job that builds a corpus or analyses a model's losses, GB (10^9 bytes)."
+    )
+    least_zero_stage: Literal[0, 1, 2, 3] = Field(
+        0, description="ZeRO stage to use at least, where the optimizer permits; default: the cheapest that fits."
+    )
+
+    @model_validator(mode="after")
+    def _grace_within(self) -> Self:
+        if self.grace_seconds >= 60 * self.minutes:
+            raise ValueError(f"grace_seconds: {self.grace_seconds} is not less than the time limit, minutes x 60")
+        return self
+
+
+class Speed(Strict):
+    """Rates that plans and placements reckon with; replace them by what `induction costs` says of your own jobs."""
+
+    training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.35, description="Share of the peak that training reaches in products that the model asks for."
+    )
+    measuring_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.03, description="The same of measuring, in float32, which tensor cores do not serve (H100: 67 of 989)."
+    )
+    disk_gb_per_second: PositiveFloat = Field(
+        1.0, description="Rate at which a job writes to the shared file system, GB (10^9 bytes) a second."
+    )
+
+
+class Site(Strict):
+    """A cluster."""
+
+    name: str = Field("this cluster", description="What plans and messages call it.")
+    container: Word | None = Field(
+        None, description="Apptainer image that jobs run in; default: the environment that Snakemake runs in."
+    )
+    slurm: Slurm
+    node: Node
+    jobs: Jobs = Jobs()
+    speed: Speed = Speed()
+
+    @property
+    def rank_memory_gb(self) -> float:
+        """Memory of a rank, GB: its GPU's, or its share of the node's."""
+        node = self.node
+        if node.accelerator == "cpu":
+            return node.memory_gb / node.ranks
+        return node.gpu_memory_gb or GPUS[node.gpu or ""].memory_gb
+
+    @property
+    def rank_peak_flops(self) -> float:
+        """Peak of a rank, operations a second."""
+        node = self.node
+        return 1e12 * (node.peak_tflops or GPUS[node.gpu or ""].peak_tflops)
+
+    @property
+    def rank_name(self) -> str:
+        """What a rank computes on, for people."""
+        return "CPU" if self.node.accelerator == "cpu" else self.node.gpu or "GPU"
+
+    def with_gpu(self, name: str) -> "Site":
+        """Return this site with other GPUs, known by their data sheet.
+
+        Raises:
+            InductionError: no such GPU is known.
+        """
+        gpu = known_gpu(name)
+        update = {"accelerator": "gpu", "gpu": name, "gpu_memory_gb": gpu.memory_gb, "peak_tflops": gpu.peak_tflops}
+        return self.model_copy(update={"node": self.node.model_copy(update=update)})
+
+
+def known_gpu(name: str) -> Gpu:
+    """Return a GPU by name.
+
+    Raises:
+        InductionError: it is not in the table.
+    """
+    if name not in GPUS:
+        raise InductionError(
+            f"no GPU is known as {name}. Permitted: {', '.join(GPUS)}; any other is described in a site file "
+            f"(node.gpu_memory_gb, node.peak_tflops).{nearest(name, GPUS)}"
+        )
+    return GPUS[name]
+
+
+def single_gpu(name: str) -> Site:
+    """Return a site of one node with one GPU, known by its data sheet.
+
+    Raises:
+        InductionError: no such GPU is known.
+    """
+    gpu = known_gpu(name)
+    return Site(
+        name=f"one {name}",
+        slurm=Slurm(gpu_partition="none", cpu_partition="none"),
+        node=Node(gpu=name, ranks=1, cpus=16, memory_gb=2 * gpu.memory_gb),
+    )
+
+
+def load_site(path: Path = SITE_FILE) -> Site:
+    """Read a site file.
+
+    Raises:
+        InductionError: a mistake in the file, told by file, key, value and what is permitted.
+    """
+    if not path.is_file():
+        raise InductionError(
+            f"{path}: no such site file. Copy one of {SITE_FILE.parent}/site*.yaml and say in it what your cluster is "
+            "like."
+        )
+    return validate(read_yaml(path), Site, str(path))
