@@ -3,6 +3,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
+from induction.cluster import Cluster
 from induction.errors import InductionError
 from induction.study.jobs import Jobs
 from induction.study.study import load_study
@@ -11,8 +12,12 @@ min_version("9.5")
 
 try:
     study = Jobs(load_study(Path(), config.get("study")))
+    cluster = Cluster(study.study, config.get("site"))
 except InductionError as error:
     raise WorkflowError(str(error)) from None
+
+
+container: cluster.container
 
 
 wildcard_constraints:

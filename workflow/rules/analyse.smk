@@ -22,6 +22,8 @@ rule curves:
         "results/logs/curves/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         settings=study.curves_json,
         code=study.code_digest("induction.analyse.curves"),
@@ -54,6 +56,8 @@ rule phases:
         "results/logs/phases/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         settings=study.phases_json,
         code=study.code_digest("induction.analyse.phases"),
@@ -74,6 +78,8 @@ rule window_rules:
         "results/logs/window_rules/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.window_rules_json,
         code=study.code_digest("induction.analyse.window_rules"),
@@ -106,6 +112,8 @@ rule attributions:
         "results/logs/attributions/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         settings=study.attributions_json,
         code=study.code_digest("induction.analyse.attributions"),
@@ -133,6 +141,8 @@ rule repetitions:
         "results/logs/repetitions/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         settings=study.repetitions_json,
         code=study.code_digest("induction.analyse.repetitions"),
@@ -163,6 +173,8 @@ rule passages:
         "results/logs/passages/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         code=study.code_digest("induction.analyse.passages"),
     shell:
@@ -188,6 +200,8 @@ rule pca:
         "results/logs/pca.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.reading,
     params:
         settings=study.pca_json,
         code=study.code_digest("induction.analyse.pca"),
@@ -228,6 +242,8 @@ rule claims:
         "results/logs/claims.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.claims_json,
         code=study.code_digest("induction.analyse.claims.stage"),

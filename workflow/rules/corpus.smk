@@ -10,7 +10,9 @@ rule corpus:
     priority: 2  # else it waits for two free cores until all else is done
     conda:
         "../../envs/cpu.yaml"
-    threads: 2
+    threads: cluster.corpus_threads
+    resources:
+        **cluster.reading,
     params:
         corpus=study.corpus_json,
         version=study.corpus_version,
@@ -29,6 +31,8 @@ rule evaluation:
         "results/logs/evaluation/{corpus}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.evaluation_json,
         code=study.code_digest("induction.corpus.evaluation"),
@@ -47,6 +51,8 @@ rule probes:
         "results/logs/probes/{corpus}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.probes_json,
         code=study.code_digest("induction.corpus.probes"),
@@ -66,6 +72,8 @@ rule token_classes:
         "results/logs/token_classes/{corpus}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.token_classes_json,
         code=study.code_digest("induction.corpus.token_classes"),
@@ -85,6 +93,8 @@ rule prompts:
         "results/logs/prompts/{corpus}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         settings=study.prompts_json,
         code=study.code_digest("induction.corpus.prompts"),

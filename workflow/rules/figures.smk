@@ -30,6 +30,8 @@ rule phase_change_figure:
         figure="phase_change",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         models=study.figure_models_json,
         settings=study.figure_json,
@@ -421,6 +423,8 @@ rule model_page:
         "results/logs/figures/models/{model}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         models=study.page_models_json,
         settings=study.page_json,

@@ -11,7 +11,9 @@ rule losses:
     benchmark:
         "results/logs/losses/{model}-{block}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("losses"),
     params:
         code=study.code_digest("induction.measure.losses"),
     shell:
@@ -34,7 +36,9 @@ rule heads:
     benchmark:
         "results/logs/heads/{model}-{block}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("heads"),
     params:
         settings=study.head_probes_json,
         code=study.code_digest("induction.measure.heads"),
@@ -56,7 +60,9 @@ rule ablations:
     benchmark:
         "results/logs/ablations/{model}-{block}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("ablations"),
     params:
         settings=study.ablated_json,
         code=study.code_digest("induction.measure.ablations"),
@@ -87,7 +93,9 @@ rule set_ablations:
     benchmark:
         "results/logs/set_ablations/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
     params:
         settings=study.set_ablated_json,
         code=study.code_digest("induction.measure.set_ablations"),
@@ -118,7 +126,9 @@ rule idealised:
     benchmark:
         "results/logs/idealised/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
     params:
         settings=study.idealised_json,
         code=study.code_digest("induction.measure.idealised"),
@@ -141,7 +151,9 @@ rule compositions:
     benchmark:
         "results/logs/compositions/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
     params:
         code=study.code_digest("induction.measure.compositions"),
     shell:
@@ -165,7 +177,9 @@ rule pattern_tasks:
     benchmark:
         "results/logs/pattern_tasks/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
     params:
         code=study.code_digest("induction.measure.pattern_tasks"),
     shell:
@@ -197,7 +211,9 @@ rule case_studies:
     benchmark:
         "results/logs/case_studies/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
     params:
         settings=study.case_studies_json,
         code=study.code_digest("induction.measure.case_studies"),

@@ -31,6 +31,8 @@ rule report:
         "results/logs/report.tsv"
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **cluster.light,
     params:
         content=study.report_json,
         code=study.code_digest("induction.report.stage"),

@@ -18,11 +18,15 @@ rule train:
         "results/logs/train/{model}-{block}.tsv"
     priority: 1
     conda:
-        "../../envs/cpu.yaml"
+        f"../../envs/{cluster.environment}.yaml"
+    container:
+        None  # srun is outside: the launch command brings each rank inside
     resources:
+        **cluster.training,
         tokens_needed=study.tokens_needed,
     params:
         recipe=study.recipe_json,
     shell:
-        "induction train {input.corpus:q} --recipe {params.recipe:q} --tokens-needed {resources.tokens_needed}"
+        "{resources.launch} induction train {input.corpus:q} --recipe {params.recipe:q}"
+        " --tokens-needed {resources.tokens_needed} {resources.training_options}"
         " --out {output.manifest:q} --table {output.table:q} 2> {log:q}"

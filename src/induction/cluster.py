@@ -1,0 +1,181 @@
+"""What jobs take of a cluster: the resources of each rule, as functions of a job's wildcards.
+
+All of it comes from the site file and from the plan of the study, so that what is asked of SLURM is what
+`induction plan` tells. Without a site (a machine of one's own) nothing is asked, and rules run as they stand. These are
+resources of jobs, never parameters: another cluster makes nothing again.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from induction.plan import plan
+from induction.study.placement import Placement
+from induction.study.site import Site, load_site
+from induction.study.study import Study
+
+Resources = dict[str, Any]
+"""Names that Snakemake's SLURM executor knows, and what it is told: values, or functions of wildcards."""
+
+_PATIENCE = 2.0
+_LEAST_MINUTES = 10
+"""A job's time limit is so many times what it is planned to take, and so many minutes."""
+_LIGHT_GB = 8.0
+_THREADS = 2
+
+
+class Cluster:
+    """A study on a site.
+
+    Args:
+        study: the study.
+        site: path of a site file; None: no cluster.
+
+    Raises:
+        InductionError: a mistake in the site file, or a model that does not fit on the site.
+    """
+
+    def __init__(self, study: Study, site: str | None) -> None:
+        self._site: Site | None = load_site(Path(site)) if site else None
+        self._plan = plan(study, self._site) if self._site else None
+        self._models = {model.name: model for model in self._plan.models} if self._plan else {}
+
+    @property
+    def training(self) -> Resources:
+        """Of a block of training: ranks on a share of a node or on whole nodes, started by `srun`, one a GPU.
+
+        Before its time limit a block is sent SIGUSR1, saves its state and is queued again.
+        """
+        if not self._site:
+            return {"launch": "", "training_options": ""}
+        slurm = self._site.slurm
+        return {
+            # Its presence alone lets the executor start the shell as it is; the ranks are the launch command's.
+            "mpi": "",
+            "launch": self._launch,
+            "training_options": self._training_options,
+            "nodes": lambda wildcards: self._placement(wildcards).n_nodes,
+            # One task of the allocation a node, which the launch command divides among the ranks.
+            "tasks": lambda wildcards: self._placement(wildcards).n_nodes,
+            "tasks_per_gpu": 0,
+            "gres": lambda wildcards: self._gres(self._placement(wildcards).ranks_per_node),
+            "cpus_per_task": lambda wildcards: self._placement(wildcards).ranks_per_node * self._cores_a_rank,
+            "mem_mb": lambda wildcards: self._memory(self._placement(wildcards).ranks_per_node),
+            "runtime": lambda wildcards: self._minutes(self._models[wildcards.model].block_hours[int(wildcards.block)]),
+            "slurm_extra": f"--signal=USR1@{self._site.jobs.grace_seconds} {slurm.extra}".strip(),
+            **self._gpu_partition,
+        }
+
+    def measuring(self, stage: str) -> Resources:
+        """Return those of a measuring job: one GPU, and for all jobs of a stage the same, so that they can be an array.
+
+        Args:
+            stage: of the plan; see `induction.plan.STAGES`.
+        """
+        if not self._site:
+            return {}
+        return {
+            "nodes": 1,
+            "tasks": 1,
+            "tasks_per_gpu": 0,
+            "gres": self._gres(1),
+            "cpus_per_task": self._cores_a_rank,
+            "mem_mb": self._memory(1),
+            "runtime": self._minutes(max(model.longest[stage] for model in self._models.values())),
+            "slurm_extra": self._site.slurm.extra,
+            **self._gpu_partition,
+        }
+
+    @property
+    def reading(self) -> Resources:
+        """Of a job that builds a corpus or reads all losses of a model: no GPU, much memory."""
+        return self._without_gpu(self._site.jobs.cpu_memory_gb) if self._site else {}
+
+    @property
+    def light(self) -> Resources:
+        """Of a job that reads small tables."""
+        return self._without_gpu(min(_LIGHT_GB, self._site.jobs.cpu_memory_gb)) if self._site else {}
+
+    @property
+    def environment(self) -> str:
+        """Which of the pinned environments jobs that train and measure run in: cpu or gpu."""
+        return self._site.node.accelerator if self._site else "cpu"
+
+    @property
+    def container(self) -> str | None:
+        """The image that jobs run in, where the site has one."""
+        return self._site.container if self._site else None
+
+    @property
+    def corpus_threads(self) -> int:
+        """Threads that build a corpus."""
+        return self._site.jobs.cpu_cores if self._site else _THREADS
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _launch(self, wildcards: Any) -> str:
+        place = self._placement(wildcards)
+        return (
+            f"srun --nodes={place.n_nodes} --ntasks-per-node={place.ranks_per_node} "
+            f"--cpus-per-task={self._cores_a_rank} --kill-on-bad-exit=1{self._inside}"
+        )
+
+    @property
+    def _inside(self) -> str:
+        """The container's part of the launch command: srun is outside of it, each rank inside."""
+        if not self.container:
+            return ""
+        gpu = " --nv" if self.environment == "gpu" else ""
+        return f" apptainer exec{gpu} {self.container}"
+
+    def _training_options(self, wildcards: Any) -> str:
+        place = self._placement(wildcards)
+        options = f"--engine deepspeed --zero-stage {place.zero_stage} --micro-batch {place.micro_batch}"
+        return options + (" --checkpoint-activations" if place.checkpoint_activations else "")
+
+    def _placement(self, wildcards: Any) -> Placement:
+        model = self._models[wildcards.model]
+        if model.placement is None:
+            raise ValueError(model.problem)
+        return model.placement
+
+    @property
+    def _gpu_partition(self) -> Resources:
+        slurm = self._known_site.slurm
+        chosen = {"slurm_partition": slurm.gpu_partition, "slurm_account": slurm.account}
+        return {**_given(chosen), **_given({"constraint": slurm.constraint, "qos": slurm.qos})}
+
+    def _without_gpu(self, memory_gb: float) -> Resources:
+        slurm = self._known_site.slurm
+        asked = {"mem_mb": _mebibytes(memory_gb), "runtime": self._known_site.jobs.minutes}
+        return {**asked, **_given({"slurm_partition": slurm.cpu_partition, "slurm_account": slurm.account})}
+
+    @property
+    def _known_site(self) -> Site:
+        if self._site is None:
+            raise ValueError("there is no site")
+        return self._site
+
+    @property
+    def _cores_a_rank(self) -> int:
+        return self._known_site.node.cpus // self._known_site.node.ranks
+
+    def _gres(self, n_ranks: int) -> str:
+        gres = self._known_site.slurm.gres
+        return f"{gres}:{n_ranks}" if gres else ""
+
+    def _memory(self, n_ranks: int) -> int:
+        node = self._known_site.node
+        return _mebibytes(node.memory_gb * n_ranks / node.ranks)
+
+    def _minutes(self, hours: float) -> int:
+        return min(self._known_site.jobs.minutes, math.ceil(60 * hours * _PATIENCE) + _LEAST_MINUTES)
+
+
+def _given(resources: dict[str, str | None]) -> Resources:
+    return {name: value for name, value in resources.items() if value is not None}
+
+
+def _mebibytes(gigabytes: float) -> int:
+    """Return MiB, as SLURM counts, of GB (10^9 bytes)."""
+    return int(gigabytes * 1e9 / 2**20)
