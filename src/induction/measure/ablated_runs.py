@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from induction.measure.unembedding import LossSums, normed_losses, vocabulary_parts
+from induction.models.chunks import at_once
 from induction.models.transformer import LAYER_NORM_EPS, Block, LayerNorm, Transformer
 from induction.tables.ablations import FROZEN, MEAN, PATTERN_PRESERVING, RECOMPUTED, RESAMPLE, ZERO
 
@@ -493,8 +494,9 @@ def _rows(x_BTX: Tensor, positions_BP: Tensor) -> Tensor:
 def _examples_at_once(model: Transformer, n_positions: int) -> int:
     """Return how many examples run together: an even number, few enough for the patterns that are kept."""
     kept = max(0, model.architecture.n_layers - 2)
-    by_patterns = _PATTERN_BYTES_AT_ONCE // max(1, 4 * kept * model.architecture.n_heads * n_positions**2)
-    return max(2, min(_TOKENS_AT_ONCE // n_positions, by_patterns) // 2 * 2)
+    device, pattern_bytes = model.W_U.device, 4 * kept * model.architecture.n_heads * n_positions**2
+    by_patterns = at_once(_PATTERN_BYTES_AT_ONCE, device) // max(1, pattern_bytes)
+    return max(2, min(at_once(_TOKENS_AT_ONCE, device) // n_positions, by_patterns) // 2 * 2)
 
 
 def _examples_kept(model: Transformer, n_asked: int, n_ablations: int) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from induction.measure import circuits
+from induction.models.chunks import at_once
 from induction.models.snapshots import open_snapshots
 from induction.models.transformer import TokenTables, Transformer, attend
 from induction.tables.heads import HEADS
@@ -95,7 +96,7 @@ def _by_query(
     """Score the patterns of a probe, query by query, [B, L, H, Q]; no pattern is held as a whole."""
     n_tokens, last = tokens_BT.shape[1], len(model.blocks) - 1
     parts = []
-    for some_BT in tokens_BT.split(max(1, _TOKENS_AT_ONCE // n_tokens)):
+    for some_BT in tokens_BT.split(max(1, at_once(_TOKENS_AT_ONCE, tokens_BT.device) // n_tokens)):
         residual_BTD = model.embed(some_BT)
         scores: list[list[Tensor]] = [[] for _ in model.blocks]
         for layer, block in enumerate(model.blocks):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from induction.measure.last_snapshot import last_scores, open_last
 from induction.measure.unembedding import row_losses
+from induction.models.chunks import at_once
 from induction.models.transformer import Attention, Transformer, causal_mask
 from induction.resampling import Floats, interval, resample_weights
 from induction.study.analysis import Bootstrap, Heads
@@ -137,7 +138,8 @@ def forced_losses(model: Transformer, tokens_BT: Tensor, forced: Mapping[Place, 
     Source: Olsson et al. 2022, argument 5, the replication by Scherlis.
     """
     n_tokens, n_heads = tokens_BT.shape[1] - 1, model.architecture.n_heads
-    batch = max(1, min(_TOKENS_AT_ONCE // n_tokens, _PATTERN_BYTES_AT_ONCE // (4 * n_heads * n_tokens**2)))
+    by_tokens, by_patterns = (at_once(most, tokens_BT.device) for most in (_TOKENS_AT_ONCE, _PATTERN_BYTES_AT_ONCE))
+    batch = max(1, min(by_tokens // n_tokens, by_patterns // (4 * n_heads * n_tokens**2)))
     parts = []
     for some_BT in tokens_BT.split(batch):
         visible_HQK = _visible(model.blocks[0].attn, n_tokens)  # alike in all layers

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from induction.measure.unembedding import row_losses
+from induction.models.chunks import at_once
 from induction.models.snapshots import open_snapshots
 from induction.models.transformer import Transformer, attend
 from induction.tables.losses import LOSSES
@@ -50,7 +51,7 @@ def example_losses(model: Transformer, tokens_BT: Tensor) -> Tensor:
     """
     n_examples, n_tokens = tokens_BT.shape[0], tokens_BT.shape[1] - 1
     tables = model.tables(n_examples * n_tokens)
-    batch = max(1, _ACTIVATIONS_AT_ONCE // (n_tokens * model.architecture.d_model))
+    batch = max(1, at_once(_ACTIVATIONS_AT_ONCE, tokens_BT.device) // (n_tokens * model.architecture.d_model))
     parts = []
     for some_BT in tokens_BT.split(batch):
         read_BT, targets_BT = some_BT[:, :-1], some_BT[:, 1:]

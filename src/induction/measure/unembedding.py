@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from induction.models.chunks import at_once
 from induction.models.transformer import LOG2_E, Transformer, exact_sums
 
 _VOCABULARY_AT_ONCE = 1024
@@ -28,7 +29,8 @@ def row_losses(model: Transformer, residual_ND: Tensor, targets_N: Tensor) -> Te
 
 def normed_losses(model: Transformer, normed_ND: Tensor, targets_N: Tensor) -> Tensor:
     """Return the same of rows that the final LayerNorm has been applied to already, [N]."""
-    rows = zip((normed_ND * LOG2_E).split(_ROWS_AT_ONCE), targets_N.split(_ROWS_AT_ONCE), strict=True)
+    n_rows = at_once(_ROWS_AT_ONCE, targets_N.device)
+    rows = zip((normed_ND * LOG2_E).split(n_rows), targets_N.split(n_rows), strict=True)
     return torch.cat([_few_losses(model, some_ND, some_N) for some_ND, some_N in rows])
 
 
@@ -56,8 +58,9 @@ def _few_losses(model: Transformer, scaled_ND: Tensor, targets_N: Tensor, greate
 
 def vocabulary_parts(model: Transformer) -> Iterator[tuple[int, Tensor]]:
     """Yield the unembedding a part of the vocabulary at a time: its first token, and its columns, [D, V]."""
-    for first in range(0, model.W_U.shape[1], _VOCABULARY_AT_ONCE):
-        yield first, model.W_U[:, first : first + _VOCABULARY_AT_ONCE]
+    n_tokens = at_once(_VOCABULARY_AT_ONCE, model.W_U.device)
+    for first in range(0, model.W_U.shape[1], n_tokens):
+        yield first, model.W_U[:, first : first + n_tokens]
 
 
 class LossSums:
@@ -69,8 +72,9 @@ class LossSums:
         self._target_N = torch.zeros(targets_N.shape, device=targets_N.device)
 
     def chunks(self) -> list[slice]:
-        """Return the rows in runs whose logits fit a CPU's cache."""
-        return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, len(self._targets_N), _ROWS_AT_ONCE)]
+        """Return the rows in runs whose logits fit a CPU's cache, or keep a GPU busy."""
+        n_rows = at_once(_ROWS_AT_ONCE, self._targets_N.device)
+        return [slice(first, first + n_rows) for first in range(0, len(self._targets_N), n_rows)]
 
     def add(self, rows: slice, first: int, logits_NV: Tensor) -> None:
         """Add the logits of some rows for the tokens from `first` on."""

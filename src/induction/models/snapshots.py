@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from induction.errors import InductionError
 from induction.files import read_json, sha256_file
 from induction.models.tensor_files import read_tensors
@@ -54,7 +56,8 @@ def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest:
     if sha256_file(path) != sha256:
         raise InductionError(f"{path}: this snapshot has changed since {manifest} was written. {again}")
     weights, _ = read_tensors(path, "snapshot", device)
-    model = Transformer(architecture)
+    with torch.device("meta"):  # no memory of its own: the weights that were read become the model's
+        model = Transformer(architecture)
     expected = model.state_dict()
     wrong = sorted(
         name
@@ -63,5 +66,5 @@ def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest:
     )
     if wrong:
         raise InductionError(f"{path}: weights do not fit the architecture of {manifest}: {', '.join(wrong)}. {again}")
-    model.load_state_dict(weights)
-    return model.to(device).eval().requires_grad_(False)
+    model.load_state_dict(weights, assign=True)
+    return model.eval().requires_grad_(False)

@@ -8,6 +8,7 @@ side by side in one matrix; `per_head` takes them apart.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
@@ -182,6 +183,8 @@ class Attention(nn.Module):
     b_V: Tensor | None
     b_O: Tensor | None
     smear_alpha: Tensor | None
+    read: ReadPattern | None = None
+    """Is shown the pattern of every forward pass; see `reading`."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -241,7 +244,7 @@ class Attention(nn.Module):
         queries_keys, v_BHTE = self.queries_keys(normed_BTD), self.values(normed_BTD)
         n_local = self.architecture.n_local_heads
         if not n_local or not torch.is_grad_enabled():
-            return attend(*queries_keys, v_BHTE, self.mask(normed_BTD.shape[-2]))[0]
+            return attend(*queries_keys, v_BHTE, self.mask(normed_BTD.shape[-2]), read=self.read)[0]
         # In training the context is long: a mask of all heads would be larger than the model.
         (q_BLTE, q_BHTE), (k_BLTE, k_BHTE), (v_BLTE, v_BHTE) = (
             x.split([n_local, x.shape[1] - n_local], dim=1) for x in (*queries_keys, v_BHTE)
@@ -459,6 +462,21 @@ class Transformer(nn.Module):
         for block in self.blocks:
             residual_BTD = block(residual_BTD)
         return self.unembed(residual_BTD)
+
+
+@contextmanager
+def reading(model: Transformer, readers: Sequence[ReadPattern]) -> Iterator[None]:
+    """While inside, with gradients off, show each layer's patterns to its reader whenever the model runs.
+
+    The model runs as it always does, so this works where its weights are shared out and come together module by module.
+    """
+    try:
+        for block, read in zip(model.blocks, readers, strict=True):
+            block.attn.read = read
+        yield
+    finally:
+        for block in model.blocks:
+            block.attn.read = None
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
