@@ -107,7 +107,7 @@ def test_a_tiny_study_counted_by_hand(tiny):
     written = 4 * 4 * 23_424 / 2e9
     assert one.block_hours == pytest.approx([(15 * step + 4 * written) / 3600, (15 * step + 3 * written) / 3600])
     assert one.disk["snapshots"] == 7 * 4 * 23_424
-    assert one.disk["states"] == (2 + 1) * 12 * 23_424
+    assert one.disk["states"] == 2 * 12 * 23_424
     # `losses`: three integers of 8 bytes and 128 losses of 4; `heads`: two of 8, two of 2, 13 scores of 4.
     assert table_bytes(tiny, tiny.models["attn-1l-s0"])["losses"] == 7 * 24 * (3 * 8 + 128 * 4)
     assert table_bytes(tiny, tiny.models["attn-1l-s0"])["heads"] == 7 * 2 * (2 * 8 + 2 * 2 + 13 * 4)
@@ -300,7 +300,7 @@ def test_bytes_on_disk_are_those_of_a_real_run(tiny, tmp_path):
         header = path.stat().st_size - snapshot_bytes(model.architecture)
         assert 0 < header < 150 * n_tensors + 1000
     states = sorted(manifest.parent.glob("state-*"))
-    assert [path.name[:14] for path in states] == ["state-00000000", "state-00000015"]
+    assert [path.name[:14] for path in states] == ["state-00000015"]
     for path in states:
         header = path.stat().st_size - resumable_bytes(model.fields, model.architecture)
         assert 0 < header < 3 * 150 * n_tensors + 10_000, "it also holds the rows of the table so far"

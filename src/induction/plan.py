@@ -100,7 +100,7 @@ class ModelPlan:
 
     def state_seconds(self, site: Site) -> float:
         """Return how long a state takes to write."""
-        return self.disk["states"] / (len(self.block_hours) + 1) / 1e9 / site.speed.disk_gb_per_second
+        return self.disk["states"] / len(self.block_hours) / 1e9 / site.speed.disk_gb_per_second
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
         disk={
             "snapshots": len(model.steps) * snapshot_bytes(architecture),
             # One after each block, and that of step 0, which the first block leaves.
-            "states": (len(model.blocks) + 1) * resumable_bytes(fields, architecture),
+            "states": len(model.blocks) * resumable_bytes(fields, architecture),
             "tables": sum(table_bytes(study, model).values()),
         },
     )
