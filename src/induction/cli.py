@@ -79,21 +79,49 @@ def _prompts(args: Arguments) -> None:
 
 
 def _train(args: Arguments) -> None:
-    from induction.corpus.shards import open_corpus
-    from induction.models.cpu import prepare_cpu
-    from induction.train.loop import HowToTrain, train
-    from induction.train.ranks import Ranks, join
+    from induction.train.stopping import stop_asked
 
-    prepare_cpu()
-    how = HowToTrain(args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations)
-    ranks = join() if args.engine == "deepspeed" else Ranks()
-    corpus = open_corpus(args.corpus.parent)
-    try:
-        train(args.recipe, corpus, args.out, args.table, tokens_needed=args.tokens_needed, how=how, ranks=ranks)
-    except SystemExit:
+    with stop_asked() as stop:  # before torch is imported: a signal at that time would end the process
+        from induction.corpus.shards import open_corpus
+        from induction.models.cpu import prepare_cpu
+        from induction.train.loop import HowToTrain, train
+        from induction.train.ranks import Ranks, join
+
+        prepare_cpu()
+        how = HowToTrain(args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations)
+        ranks = join() if args.engine == "deepspeed" else Ranks()
+        corpus = open_corpus(args.corpus.parent)
+        settings = {
+            "tokens_needed": args.tokens_needed,
+            "how": how,
+            "ranks": ranks,
+            "stop": stop,
+            "watch": _watch(args, corpus),
+        }
+        try:
+            train(args.recipe, corpus, args.out, args.table, **settings)
+        except SystemExit:
+            ranks.leave()
+            raise
         ranks.leave()
-        raise
-    ranks.leave()
+
+
+def _watch(args: Arguments, corpus: Any) -> Any:
+    """Return what looks at a model while it trains, or None."""
+    from induction.measure.live import live_probe
+    from induction.study.architecture import Architecture
+    from induction.study.evaluation import InContext, Probes, Watch
+    from induction.study.reading import validate
+
+    if args.watch is None:
+        return None
+
+    def part(name: str, kind: type[ModelT]) -> ModelT:
+        return validate(args.watch.get(name, {}), kind, f"--watch: {name}")
+
+    rules, probes, in_context = part("watch", Watch), part("probes", Probes), part("in_context", InContext)
+    n_ctx = Architecture.model_validate(args.recipe["architecture"]).n_ctx
+    return live_probe(corpus, rules, probes, in_context, n_ctx) if rules.every else None
 
 
 def _losses(args: Arguments) -> None:
@@ -327,6 +355,13 @@ def _draft(args: Arguments) -> None:
     print(as_text(draft(load_study(study=args.study), args.results, args.out, args.figures or ()), args.out))
 
 
+def _status(args: Arguments) -> None:
+    from induction.status import show
+    from induction.study.study import load_study
+
+    show(load_study(study=args.study), args.results, in_json=args.json, every=args.watch)
+
+
 def _check(args: Arguments) -> None:
     from induction.analyse.check import as_markdown, check
     from induction.study.study import load_study
@@ -445,7 +480,8 @@ STAGES = {
     "train": Stage(
         "Train one block of a model, or finish it where a killed job left off.",
         "In: a corpus, a recipe and, beside --out, the state of the block before. Out: snapshots and states beside the "
-        "block's manifest, a part of the table training, and the manifest, written last.",
+        "block's manifest, a part of the table training, progress.jsonl, a line now and then, and the manifest, "
+        "written last.",
         (
             _MANIFEST,
             Option("--recipe", "JSON: the block's recipe", _json),
@@ -462,6 +498,12 @@ STAGES = {
             Option("--zero-stage", "of DeepSpeed: 0 shares out nothing, 3 all", int, default=0, required=False),
             Option("--micro-batch", "sequences in memory at once; default: all of a step's", int, required=False),
             Option("--checkpoint-activations", "keep each block's input alone for the gradient", flag=True),
+            Option(
+                "--watch",
+                'JSON: {"watch": …, "probes": …, "in_context": …}, as in config/config.yaml; default: no watching',
+                _json,
+                required=False,
+            ),
         ),
         _train,
     ),
@@ -697,6 +739,17 @@ STAGES = {
             Option("--out", "folder of the draft", Path, default=Path("results/draft"), required=False),
         ),
         _draft,
+    ),
+    "status": Stage(
+        "Say how far a study has come: blocks done, running, failed; what training sees; what has gone wrong.",
+        "In: the study's results as they are, and SLURM's queue where there is one. Out: a table, or JSON.",
+        (
+            Option("--study", "name of the study; default: what config/config.yaml says", required=False),
+            Option("--results", "folder of the results", Path, default=Path("results"), required=False),
+            Option("--json", "print JSON, with all that is known", flag=True),
+            Option("--watch", "seconds from one time to the next; default: once", float, required=False),
+        ),
+        _status,
     ),
     "check": Stage(
         "Hold the results of the demo against what they must show; exit with 1 where one falls short.",

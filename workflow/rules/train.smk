@@ -24,9 +24,10 @@ rule train:
     resources:
         **cluster.training,
         tokens_needed=study.tokens_needed,
+        watch=study.watch_json,
     params:
         recipe=study.recipe_json,
     shell:
         "{resources.launch} induction train {input.corpus:q} --recipe {params.recipe:q}"
-        " --tokens-needed {resources.tokens_needed} {resources.training_options}"
+        " --tokens-needed {resources.tokens_needed} --watch {resources.watch:q} {resources.training_options}"
         " --out {output.manifest:q} --table {output.table:q} 2> {log:q}"

@@ -17,6 +17,7 @@ from induction.study.evaluation import (
     Probes,
     Prompts,
     Repetitions,
+    Watch,
 )
 from induction.study.schedule import BatchGrowth, RateDecay, Schedule, WeightDecayChange
 from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
@@ -224,6 +225,7 @@ class StudyConfig(Strict):
     )
     evaluation: Evaluation = Evaluation()
     probes: Probes = Probes()
+    watch: Watch = Watch()
     in_context: InContext = InContext()
     ablations: Ablations = Ablations()
     idealised: Idealised = Idealised()

@@ -128,11 +128,11 @@ class Watch(Strict):
         16, description="Held-out examples, as long as `in_context` needs them."
     )
     min_prefix_matching: Fraction = Field(
-        0.15, description="The change begins where the best head's prefix matching is at least this…"
+        0.1, description="The change begins where the best head's prefix matching is at least this…"
     )
     min_rise: Annotated[float, Field(ge=1)] = Field(3.0, description="…and this multiple of its median before.")
     min_icl_fall_nats: PositiveFloat = Field(
-        0.05, description="The change is seen where ICL has since fallen by at least this…"
+        0.1, description="The change is seen where ICL has since fallen by at least this…"
     )
     min_fall_over_noise: PositiveFloat = Field(
         3.0, description="…and by this multiple of its standard error, from its scatter before."

@@ -134,6 +134,16 @@ class Jobs:
         """
         return self._model(wildcards).tokens_needed
 
+    def watch_json(self, _wildcards: Any) -> str:
+        """Return how training is watched, without what is as always.
+
+        A resource of the job, not a parameter: no other way of watching must train anything again.
+        """
+        parts = {"watch", "probes", "in_context"}
+        return json.dumps(
+            self.study.config.model_dump(mode="json", include=parts, exclude_defaults=True), sort_keys=True
+        )
+
     def blocks(self, wildcards: Any) -> list[int]:
         """Return all blocks of the job's model."""
         return list(range(len(self._model(wildcards).blocks)))

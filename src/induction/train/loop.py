@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from induction.errors import InductionError
 from induction.files import fingerprint, write_json
 from induction.models.tensor_files import tensor_writer
-from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
 from induction.study.schedule import Schedule
 from induction.tables.training import TRAINING
@@ -21,9 +21,9 @@ from induction.train.engine import Engine
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
 from induction.train.ranks import Ranks
-from induction.train.reporting import Reporter
+from induction.train.reporting import Reporter, Watch
 from induction.train.states import Progress, States
-from induction.train.stopping import LIMIT, alone, queue_again, stop_asked
+from induction.train.stopping import LIMIT, Stop, alone, queue_again, stop_asked
 from induction.train.zero import ZeroEngine
 
 
@@ -42,19 +42,6 @@ class Tokens(Protocol):
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return tokens `start` to `stop`, [token]."""
-        ...
-
-
-class Watch(Protocol):
-    """Looks at a model while it trains; changes nothing."""
-
-    @property
-    def every(self) -> int:
-        """Steps from one look to the next."""
-        ...
-
-    def look(self, model: Transformer) -> dict[str, float]:
-        """Return what is seen, by name; on every rank alike, gradients off."""
         ...
 
 
@@ -82,6 +69,7 @@ def train(
     how: HowToTrain | None = None,
     ranks: Ranks | None = None,
     watch: Watch | None = None,
+    stop: Stop | None = None,
 ) -> None:
     """Train a block, or finish it where a killed job left off.
 
@@ -94,6 +82,7 @@ def train(
         how: the engine and how it shares out memory; default: the plain one.
         ranks: those that train together, each of which calls this; default: this process alone.
         watch: looks at the model now and then.
+        stop: what signals have asked so far; default: they are listened to from here on.
 
     Raises:
         InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
@@ -110,24 +99,25 @@ def train(
     states = States(manifest.parent, identity, ranks)
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
     data = _Data(tokens, order, schedule, architecture.n_ctx)
-    with alone(manifest.parent, ranks), stop_asked() as stop:
+    with nullcontext(stop) if stop else stop_asked() as signals, alone(manifest.parent, ranks, signals):
         engine = _engine(how, architecture, settings, ranks)
         progress = states.latest(recipe["start"], steps)
         if progress:
             states.load(progress.step, engine)
         progress = progress or Progress(0, recipe["start"])
         about = {"architecture": recipe["architecture"], "identity": identity}
-        with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first) as reporter:
+        with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first, watch=watch) as reporter:
             while True:
                 if progress.step in set(steps) - {entry["step"] for entry in progress.snapshots}:
                     progress.snapshots.append(
                         _keep_snapshot(engine, progress.step, data.tokens_before(progress.step), about, manifest, ranks)
                     )
                     states.save(progress, engine)
-                    states.forget(recipe["start"], steps[-1], keep=[progress.step])
+                    # The state of step 0 too: what it holds is drawn again.
+                    states.forget(recipe["start"] or -1, steps[-1], keep=[progress.step])
                 if progress.step == steps[-1]:
                     break
-                if asked := ranks.greatest(stop.asked):
+                if asked := ranks.greatest(signals.asked):
                     states.save(progress, engine)
                     if ranks.first:
                         print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)

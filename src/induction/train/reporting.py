@@ -1,18 +1,47 @@
 """What training says while it runs: a bar in a terminal, plain lines elsewhere, and `progress.jsonl` for the watchers.
 
 `progress.jsonl` lies in the model's folder, a line now and then, so that the login node of a cluster sees how far a
-job on another machine has come. A line that a resumed block writes again supersedes the one before it.
+job on another machine has come. Every line holds the last look at the model, too. A line that a resumed block writes
+again supersedes the one before it.
 """
 
 import json
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from induction.models.transformer import Transformer
+
 _PLAIN_LINE_SECONDS = 15.0
 PROGRESS = "progress.jsonl"
+
+Look = Mapping[str, float]
+"""What a look at a model has shown, by name; once it is noted also `step` and `tokens`."""
+
+
+class Watch(Protocol):
+    """Looks at a model while it trains; changes nothing. `induction.measure` has one."""
+
+    @property
+    def every(self) -> int:
+        """Steps from one look to the next."""
+        ...
+
+    def look(self, model: Transformer) -> dict[str, float]:
+        """Return what is seen, by name; on every rank alike, gradients off."""
+        ...
+
+    def told(self, look: Look) -> str:
+        """Return the gist of a look, in words."""
+        ...
+
+    def phase_change(self, looks: Sequence[Look]) -> tuple[str, Look | None]:
+        """Return whether the phase change has been seen by now, in a word or two, and the look since which."""
+        ...
 
 
 class Reporter:
@@ -23,11 +52,18 @@ class Reporter:
         first: the step that this job goes on from.
         last: the block's last step.
         speaks: whether this is the rank that tells.
+        watch: what looks at the model, if anything does.
     """
 
-    def __init__(self, manifest: Path, first: int, last: int, *, speaks: bool = True) -> None:
-        self._name, self._first, self._last, self._speaks = manifest.stem, first, last, speaks
+    def __init__(
+        self, manifest: Path, first: int, last: int, *, speaks: bool = True, watch: Watch | None = None
+    ) -> None:
+        self._name, self._first, self._last, self._speaks, self._watch = manifest.stem, first, last, speaks, watch
         self._path = manifest.parent / PROGRESS
+        self._looks = _looks_until(first, self._path) if speaks else []
+        self._state = watch.phase_change(self._looks)[0] if watch else None
+        if speaks and not first:
+            self._path.unlink(missing_ok=True)  # of an earlier training
         hidden = not speaks or not sys.stderr.isatty()
         self._bar = tqdm(total=last, initial=first, desc=self._name, unit="step", disable=hidden)
         self._began = self._spoke = time.monotonic()
@@ -50,19 +86,73 @@ class Reporter:
         """
         if not self._speaks:
             return
+        if seen:
+            self._note({"step": step, "tokens": tokens, **seen})
+        look = self._looks[-1] if self._looks else None
+        gist = f", {self._watch.told(look)}" if self._watch and look else ""
         if not self._bar.disable:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s{gist}", refresh=False)
             self._bar.update(1)
         due = step == self._last or time.monotonic() - self._spoke > _PLAIN_LINE_SECONDS
         if not due and not seen:
             return
         row = {"block": self._name, "step": step, "last": self._last, "tokens": tokens, "loss": loss}
-        row |= {"tokens_per_second": speed, "time": time.time(), **(seen or {})}
+        row |= {"tokens_per_second": speed, "time": time.time(), "look": look}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if due and self._bar.disable:
             left = (time.monotonic() - self._began) / (step - self._first) * (self._last - step)
             place = f"{self._name}: step {step}/{self._last}"
-            print(f"{place}, loss {loss:.3f}, {speed:,.0f} tokens/s, {left:.0f} s left", file=sys.stderr, flush=True)
+            self._say(f"{place}, loss {loss:.3f}, {speed:,.0f} tokens/s{gist}, {left:.0f} s left")
         if due:
             self._spoke = time.monotonic()
+
+    def _note(self, look: dict[str, Any]) -> None:
+        """Keep a look with what it and those before it say of the phase change; say so when that turns."""
+        self._looks.append(look)
+        if self._watch is None:
+            return
+        state, since = self._watch.phase_change(self._looks)
+        look["phase_change"] = state
+        if since is not None:
+            look |= {"since_step": since["step"], "since_tokens": since["tokens"]}
+        if state != self._state:
+            place = f" at step {since['step']:,}, {since['tokens']:,} tokens" if since else " after all"
+            self._say(f"phase change {state}{place}: {self._watch.told(look)}")
+        self._state = state
+
+    def _say(self, line: str) -> None:
+        if self._bar.disable:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            tqdm.write(line, file=sys.stderr)
+
+
+def _looks_until(step: int, path: Path) -> list[dict[str, Any]]:
+    """Return the looks that earlier jobs had at the model until a step, in their order, of each step the last one.
+
+    A killed job may have left half a line: it is passed over, and ended so that the next line stands alone.
+    """
+    looks: dict[int, dict[str, Any]] = {}
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    if text and not text.endswith("\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
+    for row in _rows(text):
+        look = row.get("look")
+        if look and look["step"] <= step:
+            looks[look["step"]] = look
+    return [looks[key] for key in sorted(looks)]
+
+
+def _rows(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            yield row

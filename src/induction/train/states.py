@@ -65,12 +65,19 @@ class States:
             about["saving"] = self._ranks.greatest(time.time_ns() if self._ranks.first else 0)
         shapes = engine.state_shapes()
         own = {name: shapes[name] for name in sorted(shapes)[rank::n_ranks]}
-        part = f"-{rank}-of-{n_ranks}" if n_ranks > 1 else ""
-        with tensor_writer(self._folder / f"state-{progress.step:08d}{part}.safetensors", own, about) as writer:
+        names = [
+            f"state-{progress.step:08d}{f'-{part}-of-{n_ranks}' if n_ranks > 1 else ''}.safetensors"
+            for part in range(n_ranks)
+        ]
+        with tensor_writer(self._folder / names[rank], own, about) as writer:
             for name, tensor in engine.state():
                 if name in own:
                     writer.append(name, tensor)
         self._ranks.wait()
+        if self._ranks.first:  # those of this step by another number of ranks know other snapshots, up to rounding
+            for path in self._paths()[progress.step]:
+                if path.name not in names:
+                    path.unlink(missing_ok=True)
 
     def latest(self, start: int, snapshots: Sequence[int]) -> Progress | None:
         """Return where the latest state is from which a block can be finished, or None.

@@ -64,7 +64,7 @@ class ZeroEngine:
         sizes = Schedule(settings).batch_sizes
         self._micro_batch = micro_batch or max(1, min(sizes) // ranks.n_ranks)
         for size in sizes:
-            self._accumulation(size)
+            shared_out(size, ranks.n_ranks, self._micro_batch)
         self._low = settings["dtype"] == "bfloat16"
         self._start(architecture, sizes[0])
         if checkpoint_activations:
@@ -78,8 +78,7 @@ class ZeroEngine:
 
     def share(self, batch_size: int) -> NDArray[np.int64]:
         """Return which sequences of a batch this rank reads: a micro-batch of each round over the ranks."""
-        places = np.arange(batch_size).reshape(self._accumulation(batch_size), self._ranks.n_ranks, self._micro_batch)
-        return places[:, self._ranks.rank].reshape(-1)
+        return shared_out(batch_size, self._ranks.n_ranks, self._micro_batch)[:, self._ranks.rank].reshape(-1)
 
     def step(self, tokens_BT: Tensor, rate: float, weight_decay: float) -> StepResult:
         """Take one step on this rank's share; see `Engine`."""
@@ -132,7 +131,9 @@ class ZeroEngine:
 
     def _start(self, architecture: Architecture, batch_size: int) -> None:
         os.environ.setdefault("DS_ACCELERATOR", self._device.type)
-        import deepspeed  # noqa: PLC0415 (it takes seconds, and reads the variable above)
+        # On CPUs stage 3 asks how many there are at every gradient; without this, a process is started to find out.
+        os.environ.setdefault("LOCAL_SIZE", str(self._ranks.n_ranks))
+        import deepspeed  # noqa: PLC0415 (it takes seconds, and reads the variables above)
 
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
@@ -220,14 +221,20 @@ class ZeroEngine:
         if key is None:
             weight.copy_(value)
 
-    def _accumulation(self, batch_size: int) -> int:
-        at_once = self._micro_batch * self._ranks.n_ranks
-        if batch_size % at_once:
-            raise InductionError(
-                f"batch_size: {batch_size} sequences cannot be shared out among {self._ranks.n_ranks} ranks in "
-                f"micro-batches of {self._micro_batch}; a multiple of {at_once} can"
-            )
-        return batch_size // at_once
+
+def shared_out(batch_size: int, n_ranks: int, micro_batch: int) -> NDArray[np.int64]:
+    """Return which sequences of a batch each rank has in memory in each round, [round, rank, sequence].
+
+    Raises:
+        InductionError: the batch is no whole number of rounds.
+    """
+    at_once = micro_batch * n_ranks
+    if batch_size % at_once:
+        raise InductionError(
+            f"batch_size: {batch_size} sequences cannot be shared out among {n_ranks} ranks in "
+            f"micro-batches of {micro_batch}; a multiple of {at_once} can"
+        )
+    return np.arange(batch_size).reshape(-1, n_ranks, micro_batch)
 
 
 class _Whole(torch.optim.Optimizer):
