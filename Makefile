@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help demo demo-full demo-check readme test check format bench lock clean
+.PHONY: help demo demo-full demo-check readme test test-cluster check format bench lock clean
 
 help:
 	@echo 'make demo        train eight small models on this machine, measure them, judge the claims, draw and report'
 	@echo 'make demo-full   the same with three seeds of every model and three layers: hours'
 	@echo 'make demo-check  hold the results of the demo against what they must show'
 	@echo 'make test        run the tests'
+	@echo 'make test-cluster  the same of the workflow on a SLURM cluster that is started on this machine (root, Debian)'
 	@echo 'make check       formatting, lint, types, snakemake --lint'
 	@echo 'make readme      fill README.md with what the last run measured'
 	@echo 'make bench       measure this code against its peers'
@@ -32,6 +33,10 @@ demo-check: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Installs Debian's packages of SLURM and of its database where they are missing, and starts them for the time of the tests.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests docs

@@ -213,6 +213,12 @@ def test_a_rise_without_a_fall_is_only_a_beginning():
     assert {state for state, _ in states_of(looks_of(scores, icl))} == {NOT_YET, BEGINNING}
 
 
+def test_a_change_in_the_first_looks_is_not_seen_before_its_noise_is_known():
+    scores, icl = [0.03, 0.03, 0.5, 0.5], [0.1, 0.12, -0.5, -0.5]
+    assert states_of(looks_of(scores, icl))[-1] == (BEGINNING, 150)
+    assert states_of(looks_of([0.03, *scores], [0.08, *icl]))[-1] == (SEEN, 250)
+
+
 def test_a_rise_that_goes_back_has_begun_nothing():
     scores = [*BEFORE, 0.2, 0.25, 0.3, 0.05, 0.04, 0.04, 0.2, 0.4, 0.6]
     states = states_of(looks_of(scores, [0.1] * 21))

@@ -84,7 +84,7 @@ def test_mistakes_name_file_key_and_what_is_permitted(tmp_path):
         tmp_path, {"slurm": SLURM, "node": {**NODE, "gpu": "H10"}}
     )
     assert "needs peak_tflops" in told(tmp_path, {"slurm": SLURM, "node": {**NODE, "accelerator": "cpu"}})
-    assert "grace_seconds: 600 is not less" in told(
+    assert "grace_seconds: 600 s before a limit of 10 minutes leave no time to train; permitted: up to 480" in told(
         tmp_path, {"slurm": SLURM, "node": NODE, "jobs": {"minutes": 10, "grace_seconds": 600}}
     )
     assert "fewer than ranks" in told(tmp_path, {"slurm": SLURM, "node": {**NODE, "cpus": 4}})

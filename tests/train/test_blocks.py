@@ -22,6 +22,7 @@ from induction.study.corpora import Corpus, Source
 from induction.study.study import Model
 from induction.tables.training import TRAINING
 from induction.train.loop import train
+from induction.train.optimizers import Rates, optimizers
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
 
@@ -270,3 +271,23 @@ def test_every_epoch_reads_every_sequence_once():
         assert sorted(read[12 * epoch : 12 * (epoch + 1)]) == list(range(12))
     assert not np.array_equal(read[:12], read[12:24]), "epochs differ in order"
     assert not np.array_equal(read[:12], DataOrder(12, seed=4).sequences(np.arange(12)))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_weight_decay_that_begins_later_acts_on_matrices_alone(optimizer):
+    """At a learning rate of 0.1 and a decay of 1, a step of decay alone leaves 0.9 of a matrix."""
+    settings = model(optimizer=optimizer, weight_decay=0.0, learning_rate=0.1, muon_learning_rate=0.1).recipe(0)[
+        "settings"
+    ]
+    matrix, vector = torch.ones(4, 4, requires_grad=True), torch.ones(4, requires_grad=True)
+    weights = {"blocks.0.W": matrix, "blocks.0.b": vector}
+    chosen = optimizers(weights, {"blocks.0.W": (4, 4), "blocks.0.b": (4,)}, settings)
+    rates = Rates(group for each in chosen.values() for group in each.param_groups)
+    for weight in weights.values():
+        weight.grad = torch.zeros_like(weight)
+    for decay, left in ((0.0, 1.0), (1.0, 0.9)):
+        rates.set(1.0, decay)
+        for each in chosen.values():
+            each.step()
+        assert matrix.detach().unique().tolist() == pytest.approx([left])
+        assert vector.detach().unique().tolist() == [1.0]

@@ -104,8 +104,12 @@ class Jobs(Strict):
 
     @model_validator(mode="after")
     def _grace_within(self) -> Self:
-        if self.grace_seconds >= 60 * self.minutes:
-            raise ValueError(f"grace_seconds: {self.grace_seconds} is not less than the time limit, minutes x 60")
+        # SLURM counts in minutes: the signal can come one earlier than asked.
+        if self.grace_seconds + 120 > 60 * self.minutes:
+            raise ValueError(
+                f"grace_seconds: {self.grace_seconds} s before a limit of {self.minutes} minutes leave no time to "
+                f"train; permitted: up to {max(0, 60 * self.minutes - 120)}"
+            )
         return self
 
 

@@ -101,10 +101,10 @@ def train(
     data = _Data(tokens, order, schedule, architecture.n_ctx)
     with nullcontext(stop) if stop else stop_asked() as signals, alone(manifest.parent, ranks, signals):
         engine = _engine(how, architecture, settings, ranks)
-        progress = states.latest(recipe["start"], steps)
-        if progress:
-            states.load(progress.step, engine)
-        progress = progress or Progress(0, recipe["start"])
+        progress, kept = Progress(0, recipe["start"]), -1
+        if resumed := states.latest(recipe["start"], steps):
+            progress, kept = resumed, resumed.step
+            states.load(kept, engine)
         about = {"architecture": recipe["architecture"], "identity": identity}
         with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first, watch=watch) as reporter:
             while True:
@@ -113,12 +113,14 @@ def train(
                         _keep_snapshot(engine, progress.step, data.tokens_before(progress.step), about, manifest, ranks)
                     )
                     states.save(progress, engine)
+                    kept = progress.step
                     # The state of step 0 too: what it holds is drawn again.
                     states.forget(recipe["start"] or -1, steps[-1], keep=[progress.step])
                 if progress.step == steps[-1]:
                     break
                 if asked := ranks.greatest(signals.asked):
-                    states.save(progress, engine)
+                    if kept != progress.step:  # else its parts would be written over one by one
+                        states.save(progress, engine)
                     if ranks.first:
                         print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)
                     if asked == LIMIT:

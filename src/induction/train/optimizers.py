@@ -8,6 +8,8 @@ from torch import Tensor
 
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "muon": ("momentum_buffer",)}
 """What each optimizer remembers of a weight, in the shape of the weight."""
+_DECAYS = "decays"
+"""Of a parameter group: whether weight decay acts on it, be it 0 at first."""
 
 
 def trained_by(name: str, shape: tuple[int, ...], settings: dict[str, Any]) -> str:
@@ -36,27 +38,28 @@ def optimizers(
     decay = settings["weight_decay"]
     chosen: dict[str, torch.optim.Optimizer] = {
         "adamw": torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": decay, _DECAYS: True},
+                {"params": plain, "weight_decay": 0.0, _DECAYS: False},
+            ],
             lr=settings["learning_rate"],
             betas=(settings["beta1"], settings["beta2"]),
         )
     }
     if by_muon:
-        chosen["muon"] = torch.optim.Muon(by_muon, lr=settings["muon_learning_rate"], weight_decay=decay)
+        groups = [{"params": by_muon, _DECAYS: True}]
+        chosen["muon"] = torch.optim.Muon(groups, lr=settings["muon_learning_rate"], weight_decay=decay)
     return chosen
 
 
 class Rates:
-    """The learning rates and weight decays of some parameter groups, to be set anew before each step.
-
-    Groups without weight decay keep none.
-    """
+    """The learning rates and weight decays of the parameter groups that `optimizers` made, set anew for each step."""
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
-        self._peaks = [(group, group["lr"], group["weight_decay"] > 0) for group in groups]
+        self._peaks = [(group, group["lr"], group[_DECAYS]) for group in groups]
 
     def set(self, rate: float, weight_decay: float) -> None:
-        """Set the learning rates to the share `rate` of their peaks, and the weight decay where there is one."""
+        """Set the learning rates to the share `rate` of their peaks, and the weight decay of the groups that decay."""
         for group, peak, decays in self._peaks:
             group["lr"] = peak * rate
             if decays:

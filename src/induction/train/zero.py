@@ -1,6 +1,7 @@
 """The engine for many ranks: DeepSpeed's ZeRO, a process a GPU (or, to try it, a process a few CPU cores)."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,7 +63,7 @@ class ZeroEngine:
         self._stage = stage
         self._device = torch.device(ranks.device)
         sizes = Schedule(settings).batch_sizes
-        self._micro_batch = micro_batch or max(1, min(sizes) // ranks.n_ranks)
+        self._micro_batch = micro_batch or max(1, math.gcd(*sizes) // ranks.n_ranks)
         for size in sizes:
             shared_out(size, ranks.n_ranks, self._micro_batch)
         self._low = settings["dtype"] == "bfloat16"
