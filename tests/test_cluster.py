@@ -35,7 +35,8 @@ def test_without_a_site_nothing_is_asked(paper):
     cluster = Cluster(paper, None)
     assert cluster.training == {"launch": "", "training_options": ""}
     assert cluster.measuring("losses") == cluster.reading == cluster.light == {}
-    assert (cluster.environment, cluster.container, cluster.corpus_threads) == ("cpu", None, 2)
+    assert cluster.building == {"corpus_threads": 2}
+    assert (cluster.environment, cluster.container) == ("cpu", None)
 
 
 def test_a_small_model_asks_for_one_gpu_and_its_share_of_the_node(site):
@@ -88,6 +89,8 @@ def test_figures_ask_for_no_gpu(site):
         assert "gres" not in resources
         assert resources["slurm_partition"] == told["slurm"]["cpu_partition"]
     assert cluster.light["mem_mb"] <= cluster.reading["mem_mb"]
+    cores = told["jobs"]["cpu_cores"]
+    assert cluster.building == {**cluster.reading, "cpus_per_task": cores, "corpus_threads": cores}
 
 
 def test_ranks_start_inside_the_sites_container(paper, tmp_path):

@@ -87,8 +87,19 @@ class Cluster:
         }
 
     @property
+    def building(self) -> Resources:
+        """Of a job that builds a corpus: many cores besides, of which Snakemake's own threads know nothing.
+
+        Those of a rule cannot be more than the machine has that Snakemake runs on, be it a login node.
+        """
+        if not self._site:
+            return {"corpus_threads": _THREADS}
+        cores = self._site.jobs.cpu_cores
+        return {**self.reading, "cpus_per_task": cores, "corpus_threads": cores}
+
+    @property
     def reading(self) -> Resources:
-        """Of a job that builds a corpus or reads all losses of a model: no GPU, much memory."""
+        """Of a job that reads all losses of a model: no GPU, much memory."""
         return self._without_gpu(self._site.jobs.cpu_memory_gb) if self._site else {}
 
     @property
@@ -105,11 +116,6 @@ class Cluster:
     def container(self) -> str | None:
         """The image that jobs run in, where the site has one."""
         return self._site.container if self._site else None
-
-    @property
-    def corpus_threads(self) -> int:
-        """Threads that build a corpus."""
-        return self._site.jobs.cpu_cores if self._site else _THREADS
 
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -10,14 +10,14 @@ rule corpus:
     priority: 2  # else it waits for two free cores until all else is done
     conda:
         "../../envs/cpu.yaml"
-    threads: cluster.corpus_threads
+    threads: 2
     resources:
-        **cluster.reading,
+        **cluster.building,
     params:
         corpus=study.corpus_json,
         version=study.corpus_version,
     shell:
-        "induction corpus {wildcards.corpus:q} --config {params.corpus:q} --out {output:q} 2> {log:q}"
+        "OMP_NUM_THREADS={resources.corpus_threads} induction corpus {wildcards.corpus:q} --config {params.corpus:q} --out {output:q} 2> {log:q}"
 
 
 rule evaluation:
