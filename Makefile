@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help demo demo-full demo-check readme test test-cluster check format bench lock clean
+.PHONY: help env demo demo-full demo-check readme test test-cluster check format bench lock clean
 
 help:
+	@echo 'make env         the environment alone, as on a cluster (docs/cluster.md)'
 	@echo 'make demo        train eight small models on this machine, measure them, judge the claims, draw and report'
 	@echo 'make demo-full   the same with three seeds of every model and three layers: hours'
 	@echo 'make demo-check  hold the results of the demo against what they must show'
@@ -19,6 +20,9 @@ help:
 	@echo 'make lock        resolve the dependencies of pyproject.toml again'
 	@echo 'make clean       delete the results (not the environment)'
 	@echo 'Variables: PYTHON=$(PYTHON)  CORES=$(CORES)'
+
+env: $(VENV)/.run
+	@echo 'The environment is there: . $(VENV)/bin/activate'
 
 demo: $(VENV)/.run
 	@$(SNAKEMAKE)

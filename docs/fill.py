@@ -1,4 +1,4 @@
-"""Fill README.md with what the last run measured: `make readme`, after `make demo`.
+"""Fill README.md with what the last run measured, and docs/cluster.md with the plan: `make readme`, after `make demo`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its claims and costs, the tables'
 columns, the benchmark of measuring.
@@ -17,7 +17,7 @@ from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+README, CLUSTER = ROOT / "README.md", ROOT / "docs/cluster.md"
 WIDTH = 1400  # pixels, of the figures in the README
 
 
@@ -41,9 +41,9 @@ def tables() -> str:
     return "\n".join(lines).rstrip()
 
 
-def said(stage: str) -> str:
+def said(*words: str) -> str:
     """Return what a subcommand prints; the check exits with 1 where the demo falls short, and is shown all the same."""
-    done = subprocess.run(["induction", stage], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["induction", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise SystemExit(done.stderr)
     return done.stdout.strip()
@@ -67,6 +67,13 @@ def bench() -> str:
     return "\n".join(lines)
 
 
+def plan() -> str:
+    """Return the plan of the paper's study on the example of many nodes."""
+    words = ("plan", "--study", "paper", "--site", "profiles/slurm/site-many-nodes.yaml")
+    lines = [line.rstrip() for line in said(*words).splitlines()]
+    return "\n".join(["```", *lines, "```"])
+
+
 def claims() -> str:
     """Return the verdict on every claim with this study's figures; rules and reasons stand in the report."""
     lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
@@ -85,7 +92,7 @@ def fill(text: str, name: str, content: str) -> str:
         rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda marks: f"{marks[1]}{content}\n{marks[2]}", text, flags=re.S
     )
     if n_filled != 1:
-        raise SystemExit(f"README.md: no marks <!-- {name} --> … <!-- /{name} -->")
+        raise SystemExit(f"no marks <!-- {name} --> … <!-- /{name} -->")
     return filled
 
 
@@ -101,6 +108,7 @@ if __name__ == "__main__":
     for name, content in products.items():
         text = fill(text, name, content)
     README.write_text(text, encoding="utf-8")
+    CLUSTER.write_text(fill(CLUSTER.read_text(encoding="utf-8"), "plan", plan()), encoding="utf-8")
     for path in (ROOT / "results/figures").glob("*.png"):
         figure = Image.open(path).convert("RGB")
         size = (WIDTH, round(figure.height * WIDTH / figure.width))

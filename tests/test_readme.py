@@ -1,8 +1,10 @@
 """What the README says is what the code does."""
 
 import ast
+import os
 import re
 import runpy
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +17,13 @@ def test_the_tables_are_those_of_the_code():
     assert FILL["fill"](README, "tables", FILL["tables"]()) == README
 
 
+def test_the_plan_on_the_cluster_page_is_that_of_the_code(monkeypatch):
+    """Else: make readme."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    page = FILL["CLUSTER"].read_text(encoding="utf-8")
+    assert FILL["fill"](page, "plan", FILL["plan"]()) == page
+
+
 def test_measured_parts_are_filled_in():
     for name in ("check", "claims", "costs"):
         inside = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", README, re.S)
@@ -22,16 +31,18 @@ def test_measured_parts_are_filled_in():
 
 
 def test_every_file_that_is_named_exists():
-    for path in re.findall(r"\]\(([a-zA-Z][^)#:]*)\)", README):
-        assert (ROOT / path).exists(), path
+    for page in (ROOT / "README.md", ROOT / "docs/cluster.md"):
+        for path in re.findall(r"\]\(([a-zA-Z.][^)#:]*)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / path).exists(), path
 
 
 def test_every_make_target_and_subcommand_that_is_named_exists():
     from induction.cli import STAGES
 
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    assert set(re.findall(r"`?make ([a-z][a-z-]*)`", README)) <= set(targets)
-    assert set(re.findall(r"`induction ([a-z]+)`", README)) <= set(STAGES)
+    for text in (README, FILL["CLUSTER"].read_text(encoding="utf-8")):
+        assert set(re.findall(r"`?make ([a-z][a-z-]*)`", text)) <= set(targets)
+        assert set(re.findall(r"`induction ([a-z]+)`", text)) <= set(STAGES)
 
 
 def test_the_queries_are_python():
