@@ -1,6 +1,7 @@
 """What jobs ask of a cluster, read off the paper's study on the example sites; by hand where a number is asked for."""
 
 import math
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,9 +27,13 @@ def site(request, paper):
     return Cluster(paper, str(path)), yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def asked(resources, model, block=0):
-    job = SimpleNamespace(model=model, block=str(block))
-    return {name: value(job) if callable(value) else value for name, value in resources.items()}
+def asked(resources, model, block=0, attempt=1):
+    """Return what a job is told, as Snakemake finds it out."""
+    given = {"wildcards": SimpleNamespace(model=model, block=str(block)), "attempt": attempt}
+    return {
+        name: value(*(given[argument] for argument in signature(value).parameters)) if callable(value) else value
+        for name, value in resources.items()
+    }
 
 
 def test_without_a_site_nothing_is_asked(paper):
@@ -77,10 +82,17 @@ def test_time_limits_are_within_the_sites(paper, site):
 def test_measuring_jobs_of_a_stage_are_alike_and_take_one_gpu(site):
     cluster, told = site
     for stage in ("losses", "heads", "ablations", "last snapshot"):
-        resources = cluster.measuring(stage)
-        assert not any(callable(value) for value in resources.values()), "so that they can be an array"
+        resources = asked(cluster.measuring(stage), "small-attn-1l-s0")
+        assert resources == asked(cluster.measuring(stage), "full-40l-s0"), "so that they can be an array"
         assert (resources["nodes"], resources["gres"]) == (1, f"{told['slurm']['gres']}:1")
         assert resources["runtime"] <= told["jobs"]["minutes"]
+
+
+def test_a_job_that_was_stopped_by_its_time_limit_gets_twice_as_long(site):
+    cluster, told = site
+    first, second, last = (asked(cluster.measuring("heads"), "", attempt=n)["runtime"] for n in (1, 2, 20))
+    assert second == min(2 * first, told["jobs"]["minutes"])
+    assert last == told["jobs"]["minutes"]
 
 
 def test_figures_ask_for_no_gpu(site):

@@ -61,7 +61,9 @@ class Cluster:
             "gres": lambda wildcards: self._gres(self._placement(wildcards).ranks_per_node),
             "cpus_per_task": lambda wildcards: self._placement(wildcards).ranks_per_node * self._cores_a_rank,
             "mem_mb": lambda wildcards: self._memory(self._placement(wildcards).ranks_per_node),
-            "runtime": lambda wildcards: self._minutes(self._models[wildcards.model].block_hours[int(wildcards.block)]),
+            "runtime": lambda wildcards, attempt: self._minutes(
+                self._models[wildcards.model].block_hours[int(wildcards.block)], attempt
+            ),
             "slurm_extra": f"--signal=USR1@{self._site.jobs.grace_seconds} {slurm.extra}".strip(),
             **self._gpu_partition,
         }
@@ -74,6 +76,7 @@ class Cluster:
         """
         if not self._site:
             return {}
+        longest = max(model.longest[stage] for model in self._models.values())
         return {
             "nodes": 1,
             "tasks": 1,
@@ -81,7 +84,7 @@ class Cluster:
             "gres": self._gres(1),
             "cpus_per_task": self._cores_a_rank,
             "mem_mb": self._memory(1),
-            "runtime": self._minutes(max(model.longest[stage] for model in self._models.values())),
+            "runtime": lambda wildcards, attempt: self._minutes(longest, attempt),
             "slurm_extra": self._site.slurm.extra,
             **self._gpu_partition,
         }
@@ -174,8 +177,10 @@ class Cluster:
         node = self._known_site.node
         return _mebibytes(node.memory_gb * n_ranks / node.ranks)
 
-    def _minutes(self, hours: float) -> int:
-        return min(self._known_site.jobs.minutes, math.ceil(60 * hours * _PATIENCE) + _LEAST_MINUTES)
+    def _minutes(self, hours: float, attempt: int) -> int:
+        """Return a time limit; where a job was stopped by the one before, the next is twice as long."""
+        minutes = (math.ceil(60 * hours * _PATIENCE) + _LEAST_MINUTES) * 2 ** (attempt - 1)
+        return min(self._known_site.jobs.minutes, minutes)
 
 
 def _given(resources: dict[str, str | None]) -> Resources:

@@ -78,18 +78,15 @@ def nothing_twice(before, study):
 
 def test_the_figure_is_made_word_for_word(whole):
     assert (whole.folder / "results/figures/phase_change.pdf").stat().st_size > 1000
-    jobs = subprocess.check_output(
-        ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobName,State,AllocNodes,AllocTRES,Comment"],
-        text=True,
-    )
-    trained = [line for line in jobs.splitlines() if "rule_train_" in line]
-    assert trained, jobs
-    for line in trained:
-        assert "|COMPLETED|2|" in line
-        assert "gres/gpu=4" in line
-    measured = [line for line in jobs.splitlines() if "rule_losses_" in line]
-    assert measured
-    assert all("|COMPLETED|1|" in line and "gres/gpu=1" in line for line in measured)
+    runs = ",".join(re.findall(r"SLURM run ID: (\S+)", whole.said()))
+    asked = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={runs}"]
+    rows = subprocess.check_output([*asked, "--format=State,AllocNodes,AllocTRES"], text=True).splitlines()
+    jobs = [row.split("|") for row in rows]
+    assert {state for state, _, _ in jobs} == {"COMPLETED"}
+    gpus = [(int(nodes), gpu[1]) for _, nodes, taken in jobs if (gpu := re.search(r"gres/gpu=(\d+)", taken))]
+    assert gpus.count((2, "4")) == 3, "two blocks and the long one train on 2 nodes x 2 ranks"
+    assert gpus.count((1, "1")) == 5, "losses and heads of two blocks, losses of the long one"
+    assert len(gpus) == 8 < len(jobs), "all else takes no GPU"
 
 
 def test_a_second_run_has_nothing_to_do(whole):
