@@ -88,7 +88,9 @@ def _train(args: Arguments) -> None:
         from induction.train.ranks import Ranks, join
 
         prepare_cpu()
-        how = HowToTrain(args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations)
+        how = HowToTrain(
+            args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations, args.state_minutes
+        )
         ranks = join() if args.engine == "deepspeed" else Ranks()
         corpus = open_corpus(args.corpus.parent)
         settings = {
@@ -498,6 +500,12 @@ STAGES = {
             Option("--zero-stage", "of DeepSpeed: 0 shares out nothing, 3 all", int, default=0, required=False),
             Option("--micro-batch", "sequences in memory at once; default: all of a step's", int, required=False),
             Option("--checkpoint-activations", "keep each block's input alone for the gradient", flag=True),
+            Option(
+                "--state-minutes",
+                "minutes from one saved state to the next, besides those at snapshots; default: none besides",
+                float,
+                required=False,
+            ),
             Option(
                 "--watch",
                 'JSON: {"watch": …, "probes": …, "in_context": …}, as in config/config.yaml; default: no watching',

@@ -28,7 +28,9 @@ def test_training_sees_the_keys_that_the_mask_lets_it_see(n_local, window, n_ctx
 
 def test_a_token_beyond_the_window_changes_nothing():
     model = Transformer(
-        Architecture(n_layers=1, d_model=16, n_heads=2, d_head=8, vocab_size=20, n_ctx=64, n_local_heads=2, local_window=9)
+        Architecture(
+            n_layers=1, d_model=16, n_heads=2, d_head=8, vocab_size=20, n_ctx=64, n_local_heads=2, local_window=9
+        )
     )
     model.initialise(1)
     tokens = torch.randint(0, 20, (1, 64))

@@ -42,7 +42,7 @@ FIELDS: dict[str, Any] = {
     "warmup_steps": 5,
     "rate_decay": {"shape": "cosine", "start": 15, "stop": 45, "to": 0.2},
     "batch_size": 4,
-    "batch_growth": [{"step": 12, "batch_size": 8}],
+    "batch_growth": [{"step": 13, "batch_size": 8}],
     "n_steps": N_STEPS,
     "snapshots": [{"every": 10}],
 }

@@ -21,10 +21,11 @@ from induction.study.config import ModelFields
 from induction.study.corpora import Corpus, Source
 from induction.study.study import Model
 from induction.tables.training import TRAINING
-from induction.train.loop import train
+from induction.train.loop import HowToTrain, train
 from induction.train.optimizers import Rates, optimizers
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
+from induction.train.states import States
 
 FIELDS = {
     "n_layers": 1,
@@ -291,3 +292,27 @@ def test_a_weight_decay_that_begins_later_acts_on_matrices_alone(optimizer):
             each.step()
         assert matrix.detach().unique().tolist() == pytest.approx([left])
         assert vector.detach().unique().tolist() == [1.0]
+
+
+def test_states_are_saved_in_between_where_that_is_asked(tokens, tmp_path, monkeypatch):
+    """With no minute between two states, every step has one, and only the last is kept."""
+    which, saved = model(n_steps=9, snapshots=[{"every": 9}]), []
+    save = States.save
+    monkeypatch.setattr(
+        States, "save", lambda self, progress, engine: saved.append(progress.step) or save(self, progress, engine)
+    )
+    for folder, minutes in (("often", 0.0), ("seldom", 60.0), ("never", None)):
+        saved.clear()
+        manifest = tmp_path / folder / "block-0.json"
+        how = HowToTrain(state_minutes=minutes)
+        train(
+            which.recipe(0),
+            tokens,
+            manifest,
+            table_path(tmp_path / folder, 0),
+            tokens_needed=which.tokens_needed,
+            how=how,
+        )
+        assert saved == (list(range(10)) if minutes == 0 else [0, 9])
+        assert [path.name for path in manifest.parent.glob("state-*")] == ["state-00000009.safetensors"]
+    assert weights(tmp_path / "often") == weights(tmp_path / "never")

@@ -121,6 +121,7 @@ def ablations(
                 place = {"layer": [layer], "head": [head]}
                 told = asked.columns(ablation, losses)
                 table.append({"step": snapshot.step, "tokens": snapshot.tokens, **place, **told})
+            del snapshot  # before the next one is read
 
 
 def every_way(settings: Ablations) -> list[Way]:

@@ -44,6 +44,7 @@ def heads(manifest: Path, probes: HeadProbes, out: Path, *, provenance: dict[str
         for snapshot in open_snapshots(manifest, device=device):
             columns = score_heads(snapshot.model, probes)
             table.append({"step": snapshot.step, "tokens": snapshot.tokens, **columns})
+            del snapshot  # before the next one is read
 
 
 @torch.inference_mode()

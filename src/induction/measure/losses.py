@@ -41,6 +41,7 @@ def losses(manifest: Path, tokens: NDArray[np.int32], out: Path, *, provenance: 
                     "loss": example_losses(snapshot.model, tokens_BT).cpu().numpy(),
                 }
             )
+            del snapshot  # before the next one is read
 
 
 @torch.inference_mode()

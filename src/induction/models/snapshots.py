@@ -44,8 +44,11 @@ def open_snapshots(manifest: Path, steps: Iterable[int] | None = None, device: s
         )
     for entry in block["snapshots"]:
         if wanted is None or entry["step"] in wanted:
-            model = read_snapshot(manifest.parent / entry["file"], entry["sha256"], architecture, manifest, device)
-            yield Snapshot(model, entry["step"], entry["tokens"])
+            path = manifest.parent / entry["file"]
+            # Without a name here, nor may the caller keep one while it asks for more: two of 13B do not fit on a GPU.
+            yield Snapshot(
+                read_snapshot(path, entry["sha256"], architecture, manifest, device), entry["step"], entry["tokens"]
+            )
 
 
 def read_snapshot(path: Path, sha256: str, architecture: Architecture, manifest: Path, device: str) -> Transformer:

@@ -23,9 +23,11 @@ _PIECE_NUMBERS = 1 << 22
 class TensorWriter:
     """Takes the tensors of a file, in the order of their names; made by `tensor_writer`."""
 
-    def __init__(self, file: Any, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any]) -> None:
+    def __init__(
+        self, file: Any, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, hashed: bool
+    ) -> None:
         self._file = file
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if hashed else None
         self._left = sorted(shapes)
         self._shapes = shapes
         header: dict[str, Any] = {"__metadata__": {_METADATA: json.dumps(about, sort_keys=True)}}
@@ -53,25 +55,29 @@ class TensorWriter:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what is written so far: of the file, once it is whole."""
-        return self._digest.hexdigest()
+        """The SHA-256 of what is written so far: of the file, once it is whole; empty where none is made."""
+        return self._digest.hexdigest() if self._digest else ""
 
     def _write(self, content: Any) -> None:
-        self._digest.update(content)
+        if self._digest:
+            self._digest.update(content)
         self._file.write(content)
 
 
 @contextmanager
-def tensor_writer(path: Path, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any]) -> Iterator[TensorWriter]:
+def tensor_writer(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, hashed: bool = True
+) -> Iterator[TensorWriter]:
     """Write a file of float32 tensors, whole or not at all. Same content, same bytes, those of the safetensors library.
 
     Args:
         path: the file.
         shapes: of the tensors, by name.
         about: JSON in the header.
+        hashed: make the file's SHA-256 on the way.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        writer = TensorWriter(file, shapes, about)
+        writer = TensorWriter(file, shapes, about, hashed=hashed)
         yield writer
         writer.finish()
 

@@ -1,6 +1,7 @@
 """What changes while a model trains: learning rates, weight decay, sequences of a step. Pure functions of the step."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -76,6 +77,11 @@ class Schedule:
         """Return the sequences read in the first `step` steps."""
         ends = [start for start, _ in self._sizes[1:]] + [step]
         return sum(size * max(0, min(step, end) - start) for (start, size), end in zip(self._sizes, ends, strict=True))
+
+    def steps_within(self, n_sequences: int) -> int:
+        """Return how many steps so many sequences suffice for."""
+        least = min(self.batch_sizes)
+        return bisect_right(range(n_sequences // least + 1), n_sequences, key=self.sequences_before) - 1
 
     def weight_decay_at(self, step: int) -> float:
         """Return the weight decay of a step."""

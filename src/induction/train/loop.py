@@ -57,6 +57,8 @@ class HowToTrain:
     micro_batch: int | None = None
     """Sequences that a rank has in memory at once; None: its whole share of the batch."""
     checkpoint_activations: bool = False
+    state_minutes: float | None = None
+    """Minutes from one saved state to the next, besides those at snapshots; None: none besides."""
 
 
 def train(
@@ -92,7 +94,7 @@ def train(
     architecture = Architecture.model_validate(recipe["architecture"])
     settings, steps = recipe["settings"], recipe["steps"]
     schedule = Schedule(settings)
-    _see_that_tokens_suffice(tokens, tokens_needed, schedule.batch_sizes[0] * architecture.n_ctx, settings["corpus"])
+    _see_that_tokens_suffice(tokens, tokens_needed, schedule, architecture.n_ctx, settings["corpus"])
     identity = fingerprint(
         [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
     )
@@ -100,27 +102,31 @@ def train(
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
     data = _Data(tokens, order, schedule, architecture.n_ctx)
     with nullcontext(stop) if stop else stop_asked() as signals, alone(manifest.parent, ranks, signals):
-        engine = _engine(how, architecture, settings, ranks)
-        progress, kept = Progress(0, recipe["start"]), -1
-        if resumed := states.latest(recipe["start"], steps):
-            progress, kept = resumed, resumed.step
+        resumed = states.latest(recipe["start"], steps)
+        engine = _engine(how, architecture, settings, ranks, fresh=resumed is None)
+        progress, kept = resumed or Progress(0, recipe["start"]), -1
+        if resumed:
+            kept = resumed.step
             states.load(kept, engine)
+        kept_at = time.monotonic()
         about = {"architecture": recipe["architecture"], "identity": identity}
         with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first, watch=watch) as reporter:
             while True:
-                if progress.step in set(steps) - {entry["step"] for entry in progress.snapshots}:
+                is_snapshot = progress.step in set(steps) - {entry["step"] for entry in progress.snapshots}
+                if is_snapshot:
                     progress.snapshots.append(
                         _keep_snapshot(engine, progress.step, data.tokens_before(progress.step), about, manifest, ranks)
                     )
+                late = how.state_minutes is not None and time.monotonic() - kept_at > 60 * how.state_minutes
+                asked, due = divmod(ranks.greatest(2 * signals.asked + late), 2)  # of all ranks, in one exchange
+                if is_snapshot or ((asked or due) and kept != progress.step):
                     states.save(progress, engine)
-                    kept = progress.step
+                    kept, kept_at = progress.step, time.monotonic()
                     # The state of step 0 too: what it holds is drawn again.
-                    states.forget(recipe["start"] or -1, steps[-1], keep=[progress.step])
+                    states.forget(recipe["start"] or -1, steps[-1], keep=[kept])
                 if progress.step == steps[-1]:
                     break
-                if asked := ranks.greatest(signals.asked):
-                    if kept != progress.step:  # else its parts would be written over one by one
-                        states.save(progress, engine)
+                if asked:
                     if ranks.first:
                         print(f"{manifest.stem}: stopped at step {progress.step}; run again to go on", file=sys.stderr)
                     if asked == LIMIT:
@@ -151,9 +157,12 @@ class _Data:
         return torch.from_numpy(np.stack(rows))
 
 
-def _engine(how: HowToTrain, architecture: Architecture, settings: dict[str, Any], ranks: Ranks) -> Engine:
+def _engine(
+    how: HowToTrain, architecture: Architecture, settings: dict[str, Any], ranks: Ranks, *, fresh: bool
+) -> Engine:
     if how.engine == "deepspeed":
-        return ZeroEngine(architecture, settings, ranks, how.zero_stage, how.micro_batch, how.checkpoint_activations)
+        shared = (how.zero_stage, how.micro_batch, how.checkpoint_activations)
+        return ZeroEngine(architecture, settings, ranks, *shared, fresh=fresh)
     if ranks.n_ranks > 1:
         raise InductionError(
             f"engine: the plain engine trains in one process, not on {ranks.n_ranks} ranks; deepspeed does"
@@ -229,11 +238,12 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
     )
 
 
-def _see_that_tokens_suffice(tokens: Tokens, needed: int, tokens_a_step: int, corpus: str) -> None:
+def _see_that_tokens_suffice(tokens: Tokens, needed: int, schedule: Schedule, n_ctx: int, corpus: str) -> None:
     available = tokens.n_train_tokens
     if available < needed:
+        n_steps = schedule.steps_within((available - 1) // n_ctx)
         raise InductionError(
             f"corpus {corpus} holds {available:,} training tokens; training would read {needed:,} and repeat some. "
-            f"Lower n_steps to {(available - 1) // tokens_a_step:,} an epoch, raise epochs, or bring more text "
+            f"Lower n_steps to {n_steps:,} an epoch, raise epochs, or bring more text "
             "(sources with weights may leave text unused: n_unused_tokens in the corpus's manifest)."
         )

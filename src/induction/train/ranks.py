@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from induction.errors import InductionError
 
-_PORTS = range(20_000, 40_000)
+_PORTS = range(20_000, 32_768)  # below those that Linux gives to clients
 _PATIENCE = timedelta(minutes=30)  # rank 0 hashes a snapshot of 50 GB while the others wait
 
 
@@ -64,8 +64,10 @@ def join() -> Ranks:
     if os.environ.get("DS_ACCELERATOR") == "cpu" or not torch.cuda.is_available():
         device, backend = "cpu", "gloo"
     else:
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-        device, backend = f"cuda:{torch.cuda.current_device()}", "nccl"
+        # Where a site binds each task to its own GPU, that is the only one it sees.
+        local_rank %= torch.cuda.device_count()
+        torch.cuda.set_device(local_rank)
+        device, backend = f"cuda:{local_rank}", "nccl"
     if n_ranks > 1 and "MASTER_ADDR" not in given:
         raise InductionError(
             f"rank {rank} of {n_ranks}: MASTER_ADDR is not set. Start the ranks with srun inside a SLURM job, or with "
@@ -73,7 +75,7 @@ def join() -> Ranks:
         )
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_PORTS[os.getpid() % len(_PORTS)]), **given})
     os.environ.update({"RANK": str(rank), "WORLD_SIZE": str(n_ranks), "LOCAL_RANK": str(local_rank)})
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    dist.init_process_group(backend, timeout=_PATIENCE, device_id=torch.device(device) if backend == "nccl" else None)
     return Ranks(rank, n_ranks, device)
 
 

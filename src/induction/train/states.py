@@ -51,28 +51,31 @@ class States:
     def save(self, progress: Progress, engine: Engine) -> None:
         """Keep a state; every rank writes its part of the tensors."""
         rank, n_ranks = self._ranks.rank, self._ranks.n_ranks
-        about = {
+        about: dict[str, Any] = {
             "format": _FORMAT,
             "identity": self._identity,
             "step": progress.step,
             "block_start": progress.block_start,
-            "snapshots": progress.snapshots,
-            "rows": progress.rows,
             "part": rank,
             "n_parts": n_ranks,
         }
+        if self._ranks.first:
+            about |= {"snapshots": progress.snapshots, "rows": progress.rows}
         if n_ranks > 1:  # parts of two savings of one step must not be taken for one state
             about["saving"] = self._ranks.greatest(time.time_ns() if self._ranks.first else 0)
-        shapes = engine.state_shapes()
-        own = {name: shapes[name] for name in sorted(shapes)[rank::n_ranks]}
         names = [
             f"state-{progress.step:08d}{f'-{part}-of-{n_ranks}' if n_ranks > 1 else ''}.safetensors"
             for part in range(n_ranks)
         ]
-        with tensor_writer(self._folder / names[rank], own, about) as writer:
-            for name, tensor in engine.state():
-                if name in own:
-                    writer.append(name, tensor)
+        shapes = engine.state_shapes()
+        own = {name: shapes[name] for name in sorted(shapes)[rank::n_ranks]}
+        tensors: Iterable[tuple[str, Tensor]] = engine.state()
+        if n_ranks > 1:
+            # All ranks bring every tensor together; then each writes its own, all at the same time.
+            tensors = [(name, tensor.cpu()) for name, tensor in tensors if name in own]
+        with tensor_writer(self._folder / names[rank], own, about, hashed=False) as writer:
+            for name, tensor in tensors:
+                writer.append(name, tensor)
         self._ranks.wait()
         if self._ranks.first:  # those of this step by another number of ranks know other snapshots, up to rounding
             for path in self._paths()[progress.step]:
@@ -105,8 +108,10 @@ class States:
             engine.load_state(tensors, step)
 
     def forget(self, start: int, last: int, keep: Iterable[int]) -> None:
-        """Delete the states after step `start` up to step `last`, but for those to keep."""
+        """Delete the states after step `start` up to step `last` but those to keep, and what killed savings left."""
         if self._ranks.first:
+            for path in self._folder.glob(".state-*.partial"):
+                path.unlink(missing_ok=True)
             for step, paths in self._paths().items():
                 if start < step <= last and step not in set(keep):
                     for path in paths:

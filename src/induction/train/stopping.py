@@ -3,11 +3,8 @@
 No torch here: the signals are listened to before it is imported, which takes seconds.
 """
 
-import fcntl
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
+
+from induction.files import FolderLock
 
 if TYPE_CHECKING:
     from induction.train.ranks import Ranks
@@ -55,9 +54,13 @@ def queue_again(ranks: "Ranks") -> None:
     """Ask SLURM to queue this job again under its number; whoever started the job waits on, and tries nothing again."""
     job = os.environ.get("SLURM_JOB_ID")
     if job and ranks.first:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"job {job} could not be queued again: {done.stderr.strip()}", file=sys.stderr)
+        try:
+            done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+            failed = done.stderr.strip() if done.returncode else ""
+        except OSError as error:  # as in a container that SLURM is not bound into
+            failed = f"scontrol: {error.strerror}"
+        if failed:
+            print(f"job {job} could not be queued again ({failed}): whoever started it must", file=sys.stderr)
     ranks.wait()  # the others must not end first: srun would end this one
 
 
@@ -67,41 +70,24 @@ def alone(folder: Path, ranks: "Ranks", stop: Stop) -> Iterator[None]:
 
     Args:
         folder: the model's folder, on a file system with locks; where it has none, a warning is printed.
-        ranks: the first one holds the lock.
+        ranks: the first one holds the lock; all come here again and again, so that none waits for another too long.
         stop: ends the wait.
 
     Raises:
         SystemExit: a signal came while another job was waited for.
     """
-    if not ranks.first:
-        ranks.wait()
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
-        waited = False
-        while not _locked(lock, folder):
-            if not waited:
-                lock.seek(0)
-                owner = lock.read().strip()
-                print(f"{folder.name}: waiting for the job that trains it: {owner}", file=sys.stderr, flush=True)
-            waited = True
-            if stop.asked:
-                raise SystemExit(128 + stop.asked)
-            time.sleep(_LOOK_SECONDS)
-        lock.truncate(0)
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job": os.environ.get("SLURM_JOB_ID")}
-        lock.write(json.dumps(who))
-        lock.flush()
-        ranks.wait()
-        yield
-
-
-def _locked(lock: TextIO, folder: Path) -> bool:
+    lock = FolderLock(folder)
+    told = False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        print(f"{folder}: no locks on this file system ({error}); train a model in one job only", file=sys.stderr)
-    return True
+        while not ranks.greatest(int(ranks.first and lock.taken())):
+            if ranks.first and not told:
+                print(f"{folder.name}: waiting for the job that trains it: {lock.owner()}", file=sys.stderr, flush=True)
+                told = True
+            if asked := ranks.greatest(stop.asked):
+                if asked == LIMIT:
+                    queue_again(ranks)
+                raise SystemExit(128 + asked)
+            time.sleep(_LOOK_SECONDS)
+        yield
+    finally:
+        lock.release()

@@ -39,6 +39,7 @@ class ZeroEngine:
             gradients, 3 also the weights that are computed with.
         micro_batch: sequences that a rank has in memory at once; None: its whole share of the batch.
         checkpoint_activations: keep each block's input alone and compute the rest again for the gradient.
+        fresh: draw the initial weights; else a state is loaded next.
 
     Raises:
         InductionError: Muon at another stage than 0, or batches that the ranks cannot share.
@@ -52,6 +53,8 @@ class ZeroEngine:
         stage: int,
         micro_batch: int | None = None,
         checkpoint_activations: bool = False,
+        *,
+        fresh: bool = True,
     ) -> None:
         if settings["optimizer"] == "muon" and stage > 0:
             raise InductionError(
@@ -73,9 +76,10 @@ class ZeroEngine:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
         self._rates = Rates(group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
         self._prepare_moments()
-        deviations = settings["init_deviation"], settings["embedding_deviation"]
-        for name, drawn in self._model.initial_matrices(self.shapes(), settings["seed"], *deviations):
-            self._set(name, "weights", drawn)
+        if fresh:
+            deviations = settings["init_deviation"], settings["embedding_deviation"]
+            for name, drawn in self._model.initial_matrices(self.shapes(), settings["seed"], *deviations):
+                self._set(name, "weights", drawn)
 
     def share(self, batch_size: int) -> NDArray[np.int64]:
         """Return which sequences of a batch this rank reads: a micro-batch of each round over the ranks."""
@@ -85,11 +89,12 @@ class ZeroEngine:
         """Take one step on this rank's share; see `Engine`."""
         parts = tokens_BT.to(self._device).split(self._micro_batch)
         self._engine.set_train_batch_size(len(tokens_BT) * self._ranks.n_ranks)
+        # DeepSpeed counts micro-batches over all steps: once the batch has grown, it might step in the middle of one.
+        self._engine.micro_steps = 0
         self._rates.set(rate, weight_decay)
         losses = []
         for part_BT in parts:
-            with torch.autocast(self._device.type, torch.bfloat16) if self._low and not self._stage else nullcontext():
-                logits_BTV = self._engine(part_BT[:, :-1])
+            logits_BTV = self._engine(part_BT[:, :-1])
             loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), part_BT[:, 1:].flatten())
             self._engine.backward(loss)
             self._engine.step()
@@ -152,9 +157,14 @@ class ZeroEngine:
         if sharded_copy:
             config["bf16"] = {"enabled": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
+            config["communication_data_type"] = "fp32"  # else gradients are summed over the ranks in bfloat16
         with deepspeed.zero.Init(config_dict_or_path=config) if self._stage == 3 else nullcontext():
             self._model = Transformer(architecture)
         self._model.to(self._device, torch.bfloat16 if sharded_copy else None)
+        if self._low and not sharded_copy:
+            # Inside of DeepSpeed's call: it turns an autocast off that is around it.
+            autocast = torch.autocast(self._device.type, torch.bfloat16)
+            self._model.forward = autocast(self._model.forward)  # type: ignore[method-assign]
         self._parameters = dict(self._model.named_parameters())
         self._optimizers = optimizers(self._parameters, self.shapes(), self._settings)
         clip = self._settings["gradient_clip"]
