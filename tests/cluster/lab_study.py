@@ -125,13 +125,13 @@ class LabStudy:
         return {path.name: path.stat().st_mtime_ns for path in (self.model / "snapshots").glob("step-*.safetensors")}
 
     def await_snapshots(self, n, process, seconds=200):
-        """Wait until so many snapshots are there; then training is in the midst of a block."""
+        """Wait until so many snapshots are done with, states included: the next one is there. Return them."""
         deadline = time.monotonic() + seconds
-        while len(self.snapshots()) < n:
+        while len(self.snapshots()) <= n:
             assert process.poll() is None, self.said()
             assert time.monotonic() < deadline, f"no {n} snapshots after {seconds} s:\n{self.said()}"
             time.sleep(0.05)
-        return self.snapshots()
+        return dict(sorted(self.snapshots().items())[:n])
 
     def trained(self):
         """Return hashes of all snapshots, as the manifests name them, by step."""
