@@ -5,7 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -158,9 +158,11 @@ class ZeroEngine:
             config["bf16"] = {"enabled": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
             config["communication_data_type"] = "fp32"  # else gradients are summed over the ranks in bfloat16
-        with deepspeed.zero.Init(config_dict_or_path=config) if self._stage == 3 else nullcontext():
+        dtype = torch.bfloat16 if sharded_copy else torch.float32
+        # Where it is computed with, at once: in memory all ranks of a node would hold a copy each, in float32.
+        with deepspeed.zero.Init(config_dict_or_path=config) if self._stage == 3 else _made(self._device, dtype):
             self._model = Transformer(architecture)
-        self._model.to(self._device, torch.bfloat16 if sharded_copy else None)
+        self._model.to(self._device, dtype if sharded_copy else None)
         if self._low and not sharded_copy:
             # Inside of DeepSpeed's call: it turns an autocast off that is around it.
             autocast = torch.autocast(self._device.type, torch.bfloat16)
@@ -231,6 +233,18 @@ class ZeroEngine:
         weight.set_full_hp_param(value, key)
         if key is None:
             weight.copy_(value)
+
+
+@contextmanager
+def _made(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """While inside, tensors are made on a device, in a type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def shared_out(batch_size: int, n_ranks: int, micro_batch: int) -> NDArray[np.int64]:
