@@ -2,16 +2,22 @@
 
 import argparse
 import json
+import math
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from induction import __version__
-from induction.errors import InductionError
+from induction.errors import InductionError, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from induction.study.architecture import Architecture
+    from induction.study.evaluation import InContext, Probes, Watch
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
 Arguments = argparse.Namespace
@@ -26,7 +32,7 @@ class Option(NamedTuple):
     many: bool = False
     default: Any = None
     required: bool = True
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     flag: bool = False
 
 
@@ -88,6 +94,7 @@ def _train(args: Arguments) -> None:
         from induction.train.ranks import Ranks, join
 
         prepare_cpu()
+        architecture, watched = _architecture(args), _watched(args)
         how = HowToTrain(
             args.engine, args.zero_stage, args.micro_batch, args.checkpoint_activations, args.state_minutes
         )
@@ -98,7 +105,7 @@ def _train(args: Arguments) -> None:
             "how": how,
             "ranks": ranks,
             "stop": stop,
-            "watch": _watch(args, corpus),
+            "watch": _watch(watched, corpus, architecture.n_ctx),
         }
         try:
             train(args.recipe, corpus, args.out, args.table, **settings)
@@ -108,22 +115,41 @@ def _train(args: Arguments) -> None:
         ranks.leave()
 
 
-def _watch(args: Arguments, corpus: Any) -> Any:
-    """Return what looks at a model while it trains, or None."""
-    from induction.measure.live import live_probe
-    from induction.study.architecture import Architecture
+def _architecture(args: Arguments) -> "Architecture":
+    """Return the architecture of --recipe; see that the rest is whole too, for training reads it as it stands."""
+    from induction.study.reading import validate
+    from induction.study.recipe import Recipe
+
+    return validate(args.recipe, Recipe, "--recipe").architecture
+
+
+def _watched(args: Arguments) -> "tuple[Watch, Probes, InContext] | None":
+    """Return what --watch says, checked; None where it is not given."""
     from induction.study.evaluation import InContext, Probes, Watch
     from induction.study.reading import validate
 
     if args.watch is None:
         return None
+    permitted = ("watch", "probes", "in_context")
+    for name in args.watch:
+        if name not in permitted:
+            raise InductionError(
+                f"--watch: {name}: unknown field. Permitted: {', '.join(permitted)}.{nearest(name, permitted)}"
+            )
 
     def part(name: str, kind: type[ModelT]) -> ModelT:
         return validate(args.watch.get(name, {}), kind, f"--watch: {name}")
 
-    rules, probes, in_context = part("watch", Watch), part("probes", Probes), part("in_context", InContext)
-    n_ctx = Architecture.model_validate(args.recipe["architecture"]).n_ctx
-    return live_probe(corpus, rules, probes, in_context, n_ctx) if rules.every else None
+    return part("watch", Watch), part("probes", Probes), part("in_context", InContext)
+
+
+def _watch(watched: "tuple[Watch, Probes, InContext] | None", corpus: Any, n_ctx: int) -> Any:
+    """Return what looks at a model while it trains, or None."""
+    if watched is None or not watched[0].every:
+        return None
+    from induction.measure.live import live_probe
+
+    return live_probe(corpus, *watched, n_ctx)
 
 
 def _losses(args: Arguments) -> None:
@@ -425,6 +451,22 @@ def _json(text: str) -> Any:
     return content
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a whole number of at least 1: {text!r}")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"not a number above 0: {text!r}")
+    return number
+
+
 # --- what each takes --------------------------------------------------------------------------------------------
 
 _BLOCK = Option("block", "manifest of a block, results/models/MODEL/block-B.json", Path)
@@ -497,13 +539,20 @@ STAGES = {
                 required=False,
                 choices=("plain", "deepspeed"),
             ),
-            Option("--zero-stage", "of DeepSpeed: 0 shares out nothing, 3 all", int, default=0, required=False),
-            Option("--micro-batch", "sequences in memory at once; default: all of a step's", int, required=False),
+            Option(
+                "--zero-stage",
+                "of DeepSpeed: 0 shares out nothing, 3 all",
+                int,
+                default=0,
+                required=False,
+                choices=(0, 1, 2, 3),
+            ),
+            Option("--micro-batch", "sequences in memory at once; default: all of a step's", _positive, required=False),
             Option("--checkpoint-activations", "keep each block's input alone for the gradient", flag=True),
             Option(
                 "--state-minutes",
                 "minutes from one saved state to the next, besides those at snapshots; default: none besides",
-                float,
+                _duration,
                 required=False,
             ),
             Option(
@@ -755,7 +804,7 @@ STAGES = {
             Option("--study", "name of the study; default: what config/config.yaml says", required=False),
             Option("--results", "folder of the results", Path, default=Path("results"), required=False),
             Option("--json", "print JSON, with all that is known", flag=True),
-            Option("--watch", "seconds from one time to the next; default: once", float, required=False),
+            Option("--watch", "seconds from one time to the next; default: once", _duration, required=False),
         ),
         _status,
     ),
@@ -807,9 +856,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a stage; tell a mistake in one line, without a traceback, and exit with 2."""
-    args = parser().parse_args(arguments)
     try:
-        args.run(args)
-    except InductionError as error:
-        print(f"induction: {error}", file=sys.stderr)
-        sys.exit(2)
+        try:
+            args = parser().parse_args(arguments)
+            args.run(args)
+        except InductionError as error:
+            print(f"induction: {error}", file=sys.stderr)
+            sys.exit(2)
+        finally:
+            print(end="", flush=True)  # here, where it can be told; not at the interpreter's end
+    except BrokenPipeError:  # nobody reads on, as after `induction plan | head`
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else Python flushes at its end, and fails again
+        sys.exit(128 + signal.SIGPIPE)

@@ -6,6 +6,8 @@ the documents that the mixture uses go to their places. Memory holds a bucket, a
 
 import json
 import shutil
+import sys
+import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,23 +28,31 @@ from induction.corpus.sources import describe, documents, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import fingerprint, replacing, sha256_file
+from induction.files import FolderLock, fingerprint, replacing, sha256_file
 from induction.study.corpora import Corpus
 from induction.study.reading import MODELS_FILE
 
 SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
 _BUFFER_BYTES = 1 << 20
+_LOOK_SECONDS = 1.0
 
 
 def corpus(config: Corpus, name: str, out: Path) -> None:
     """Write the corpus `name` into the folder `out`: tokenizer, shards, held-out documents and, last, the manifest.
 
-    The same documents and configuration give the same bytes.
+    The same documents and configuration give the same bytes. Another job that builds into `out` is waited for, as one
+    may that outlived the Snakemake before.
 
     Raises:
-        InductionError: a source cannot be read, there is too little text, or the disk is full.
+        InductionError: a source cannot be read, there is too little text, the disk is full, or the folder cannot be
+            written.
     """
+    with _alone(out, name):
+        _build(config, name, out)
+
+
+def _build(config: Corpus, name: str, out: Path) -> None:
     where = f"{MODELS_FILE}: corpora.{name}"
     for earlier in (out / MANIFEST, *out.glob("train-*.npy")):
         earlier.unlink(missing_ok=True)
@@ -74,6 +84,20 @@ def corpus(config: Corpus, name: str, out: Path) -> None:
         # Of what was made, not of how: models go on where another configuration gives the same tokens.
         manifest["fingerprint"] = fingerprint([manifest["shards"], manifest["files"]])
         temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _alone(out: Path, name: str) -> Iterator[None]:
+    lock, waited = FolderLock(out), False
+    while not lock.taken():
+        if not waited:
+            print(f"{name}: waiting for the job that builds it: {lock.owner()}", file=sys.stderr, flush=True)
+        waited = True
+        time.sleep(_LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release(forget=True)
 
 
 @contextmanager
