@@ -210,11 +210,66 @@ def test_gpu_hours_of_the_paper_follow_the_rule_of_six(planned):
     assert 1.25 < largest.gpu_hours("train") / hours < 1.36
 
 
+def warned(told, beginning):
+    """Return the one warning that begins so, or nothing."""
+    [*found] = [warning for warning in told.warnings if warning.startswith(beginning)]
+    assert len(found) <= 1
+    return "".join(found)
+
+
 def test_what_outlasts_the_limits_is_told(planned):
-    told = " ".join(planned.warnings)
-    limit = planned.site.jobs.minutes / 60
+    blocks, training = (warned(planned, beginning) for beginning in ("blocks that outlast", "training outlasts"))
     for model in planned.models:
-        assert (model.name in told) == (max(model.block_hours) > limit)
+        assert (model.name in blocks) == (60 * max(model.block_hours) > planned.site.jobs.minutes)
+        assert (model.name in training) == (model.hours["train"] > 24 * planned.site.jobs.training_days)
+    # A sequence of its batches of 128 is on each of 128 GPUs.
+    assert training.endswith("(5): full-40l-s0 (8.9 d; its batches divide over no more GPUs)")
+
+
+def with_jobs(site, **jobs):
+    return site.model_copy(update={"jobs": site.jobs.model_copy(update=jobs)})
+
+
+def test_training_that_more_nodes_would_shorten_is_told(paper):
+    site = load_site(ROOT / "profiles/slurm/site-8-gpus.yaml")
+    told = warned(plan(paper, site), "training outlasts training_days (14)")
+    assert [part.split(" ")[-2:] for part in told.split(")")[1:-1]] == [["raise", "jobs.nodes"]] * told.count("full-")
+    assert "full-40l-s0" in told
+
+
+def test_a_grace_too_short_for_a_step_and_a_state_is_told(tiny):
+    site = SITE.model_copy(update={"speed": Speed(disk_gb_per_second=1e-6)})
+    one = plan(tiny, site).models[0]
+    # The state of 12 bytes a weight, 23,424 of them, at a kilobyte a second; a step of two sequences takes no time.
+    assert one.state_seconds(site) == pytest.approx(281.1, abs=0.1)
+    assert one.step_seconds == pytest.approx(one.training_flops / 30 / (989e12 * 0.35))
+    for grace, told in ((341, True), (342, False)):
+        assert ("attn-1l-s0 (0 + 281 s)" in warned(plan(tiny, with_jobs(site, grace_seconds=grace)), "grace_")) == told
+
+
+def test_a_step_of_the_largest_batch_counts(planned):
+    grown = next(model for model in planned.models if model.name == "full-24l-s0")
+    # 128 sequences in 2,048 steps, then 256.
+    n_sequences = 128 * 2048 + 256 * (163_840 - 2048)
+    assert grown.step_seconds == pytest.approx(grown.training_flops * 256 / n_sequences / (64 * 989e12 * 0.35))
+
+
+def test_states_between_snapshots_take_time_too(tiny):
+    site = SITE.model_copy(update={"speed": Speed(training_utilisation=1e-12, disk_gb_per_second=1e-6)})
+    one = plan(tiny, with_jobs(site, state_minutes=10**6)).models[0]
+    # Five steps from one snapshot to the next; a state as often as three of them take, once between.
+    minutes = 3 * one.step_seconds / 60
+    more = plan(tiny, with_jobs(site, state_minutes=int(minutes))).models[0]
+    added = 3600 * (sum(more.block_hours) - sum(one.block_hours))
+    assert added == pytest.approx(6 * one.state_seconds(site), rel=1e-3)
+
+
+def test_a_corpus_is_held_against_the_limit_without_a_gpu(paper):
+    site = load_site(ROOT / "profiles/slurm/site.yaml")
+    assert not warned(plan(paper, site), "corpus:")
+    assert warned(plan(paper, with_jobs(site, cpu_minutes=240)), "corpus:").endswith(
+        "the time limit of 4 h without a GPU"
+    )
 
 
 # --- other sites ------------------------------------------------------------------------------------------------

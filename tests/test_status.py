@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from induction.errors import InductionError
 from induction.status import Slurm, SlurmJob, as_json, as_text, ask_slurm, count, duration, last_words, show, status
 from induction.study.config import ModelsFile, StudyConfig
 from induction.study.study import Study
@@ -306,6 +307,12 @@ def test_json_tells_all(results, capsys):
     assert content["models"][0]["progress"]["loss"] == 3.25
     show(study_of(1), results, in_json=True)
     assert json.loads(capsys.readouterr().out)["models"][0]["name"] == "m-1"
+
+
+@pytest.mark.parametrize("every", [-5.0, 0.0, float("nan"), float("inf")])
+def test_a_time_that_nobody_can_wait_is_told(results, every):
+    with pytest.raises(InductionError, match=rf"--watch: {every:g}: no number of seconds to wait\. Permitted: above 0"):
+        show(study_of(1), results, every=every)
 
 
 def test_last_words(tmp_path):

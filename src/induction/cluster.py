@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from induction.errors import InductionError
 from induction.plan import plan
 from induction.study.placement import Placement
 from induction.study.site import Site, load_site
@@ -21,6 +22,7 @@ _PATIENCE = 2.0
 _LEAST_MINUTES = 10
 """A job's time limit is so many times what it is planned to take, and so many minutes."""
 _LIGHT_GB = 8.0
+_LIGHT_MINUTES = 30
 _THREADS = 2
 
 
@@ -32,19 +34,25 @@ class Cluster:
         site: path of a site file; None: no cluster.
 
     Raises:
-        InductionError: a mistake in the site file, or a model that does not fit on the site.
+        InductionError: a mistake in the site file, or models that do not fit on the site, all of which are told.
     """
 
     def __init__(self, study: Study, site: str | None) -> None:
         self._site: Site | None = load_site(Path(site)) if site else None
-        self._plan = plan(study, self._site) if self._site else None
-        self._models = {model.name: model for model in self._plan.models} if self._plan else {}
+        self._models = {model.name: model for model in plan(study, self._site).models} if self._site else {}
+        self._placements = {name: model.placement for name, model in self._models.items() if model.placement}
+        if problems := [model.problem for model in self._models.values() if model.problem]:
+            raise InductionError(
+                f"{site}: models of the study {study.name} cannot be trained there. Make the site larger, or leave "
+                "them out of the study.\n" + "\n".join(problems)
+            )
 
     @property
     def training(self) -> Resources:
         """Of a block of training: ranks on a share of a node or on whole nodes, started by `srun`, one a GPU.
 
-        Before its time limit a block is sent SIGUSR1, saves its state and is queued again.
+        Before its time limit a block is sent SIGUSR1, saves its state and is queued again; the limit leaves room for
+        that beyond what training is planned to take.
         """
         if not self._site:
             return {"launch": "", "training_options": ""}
@@ -62,21 +70,20 @@ class Cluster:
             "cpus_per_task": lambda wildcards: self._placement(wildcards).ranks_per_node * self._cores_a_rank,
             "mem_mb": lambda wildcards: self._memory(self._placement(wildcards).ranks_per_node),
             "runtime": lambda wildcards, attempt: self._minutes(
-                self._models[wildcards.model].block_hours[int(wildcards.block)], attempt
+                self._models[wildcards.model].block_hours[int(wildcards.block)], attempt, signalled=True
             ),
             "slurm_extra": f"--signal=USR1@{self._site.jobs.grace_seconds} {slurm.extra}".strip(),
             **self._gpu_partition,
         }
 
     def measuring(self, stage: str) -> Resources:
-        """Return those of a measuring job: one GPU, and for all jobs of a stage the same, so that they can be an array.
+        """Return those of a measuring job: one GPU, and for all jobs of a model's stage the same time.
 
         Args:
             stage: of the plan; see `induction.plan.STAGES`.
         """
         if not self._site:
             return {}
-        longest = max(model.longest[stage] for model in self._models.values())
         return {
             "nodes": 1,
             "tasks": 1,
@@ -84,7 +91,7 @@ class Cluster:
             "gres": self._gres(1),
             "cpus_per_task": self._cores_a_rank,
             "mem_mb": self._memory(1),
-            "runtime": lambda wildcards, attempt: self._minutes(longest, attempt),
+            "runtime": lambda wildcards, attempt: self._minutes(self._models[wildcards.model].longest[stage], attempt),
             "slurm_extra": self._site.slurm.extra,
             **self._gpu_partition,
         }
@@ -103,12 +110,20 @@ class Cluster:
     @property
     def reading(self) -> Resources:
         """Of a job that reads all losses of a model: no GPU, much memory."""
-        return self._without_gpu(self._site.jobs.cpu_memory_gb) if self._site else {}
+        if not self._site:
+            return {}
+        return {**self._without_gpu(self._site.jobs.cpu_memory_gb), "runtime": self._site.jobs.most_cpu_minutes}
 
     @property
     def light(self) -> Resources:
         """Of a job that reads small tables."""
-        return self._without_gpu(min(_LIGHT_GB, self._site.jobs.cpu_memory_gb)) if self._site else {}
+        if not self._site:
+            return {}
+        most = self._site.jobs.most_cpu_minutes
+        return {
+            **self._without_gpu(min(_LIGHT_GB, self._site.jobs.cpu_memory_gb)),
+            "runtime": lambda wildcards, attempt: min(most, _LIGHT_MINUTES * 2 ** (attempt - 1)),
+        }
 
     @property
     def environment(self) -> str:
@@ -124,8 +139,10 @@ class Cluster:
 
     def _launch(self, wildcards: Any) -> str:
         place = self._placement(wildcards)
+        # Else ranks would take the GPUs that a node has besides.
+        chosen = "DS_ACCELERATOR=cpu " if self.environment == "cpu" else ""
         return (
-            f"srun --nodes={place.n_nodes} --ntasks-per-node={place.ranks_per_node} "
+            f"{chosen}srun --nodes={place.n_nodes} --ntasks={place.n_ranks} --ntasks-per-node={place.ranks_per_node} "
             f"--cpus-per-task={self._cores_a_rank} --kill-on-bad-exit=1{self._inside}"
         )
 
@@ -134,30 +151,29 @@ class Cluster:
         """The container's part of the launch command: srun is outside of it, each rank inside."""
         if not self.container:
             return ""
-        gpu = " --nv" if self.environment == "gpu" else ""
-        return f" apptainer exec{gpu} {self.container}"
+        options = ("--nv" if self.environment == "gpu" else "", self._known_site.container_options)
+        return " ".join((" apptainer exec", *filter(None, options), self.container))
 
     def _training_options(self, wildcards: Any) -> str:
         place = self._placement(wildcards)
         options = f"--engine deepspeed --zero-stage {place.zero_stage} --micro-batch {place.micro_batch}"
+        options += f" --state-minutes {self._known_site.jobs.state_minutes}"
         return options + (" --checkpoint-activations" if place.checkpoint_activations else "")
 
     def _placement(self, wildcards: Any) -> Placement:
-        model = self._models[wildcards.model]
-        if model.placement is None:
-            raise ValueError(model.problem)
-        return model.placement
+        return self._placements[wildcards.model]
 
     @property
     def _gpu_partition(self) -> Resources:
         slurm = self._known_site.slurm
-        chosen = {"slurm_partition": slurm.gpu_partition, "slurm_account": slurm.account}
-        return {**_given(chosen), **_given({"constraint": slurm.constraint, "qos": slurm.qos})}
+        return self._in_partition(slurm.gpu_partition) | _given({"constraint": slurm.constraint})
 
     def _without_gpu(self, memory_gb: float) -> Resources:
+        return {"mem_mb": _mebibytes(memory_gb), **self._in_partition(self._known_site.slurm.cpu_partition)}
+
+    def _in_partition(self, partition: str) -> Resources:
         slurm = self._known_site.slurm
-        asked = {"mem_mb": _mebibytes(memory_gb), "runtime": self._known_site.jobs.minutes}
-        return {**asked, **_given({"slurm_partition": slurm.cpu_partition, "slurm_account": slurm.account})}
+        return _given({"slurm_partition": partition, "slurm_account": slurm.account, "qos": slurm.qos})
 
     @property
     def _known_site(self) -> Site:
@@ -177,10 +193,14 @@ class Cluster:
         node = self._known_site.node
         return _mebibytes(node.memory_gb * n_ranks / node.ranks)
 
-    def _minutes(self, hours: float, attempt: int) -> int:
+    def _minutes(self, hours: float, attempt: int, *, signalled: bool = False) -> int:
         """Return a time limit; where a job was stopped by the one before, the next is twice as long."""
+        jobs = self._known_site.jobs
         minutes = (math.ceil(60 * hours * _PATIENCE) + _LEAST_MINUTES) * 2 ** (attempt - 1)
-        return min(self._known_site.jobs.minutes, minutes)
+        if signalled:
+            # The signal comes so long before the limit, and up to a minute more: SLURM counts in minutes.
+            minutes += math.ceil(jobs.grace_seconds / 60) + 1
+        return min(jobs.minutes, minutes)
 
 
 def _given(resources: dict[str, str | None]) -> Resources:

@@ -64,6 +64,8 @@ _SHOWN_BY = {
 _CORPUS_TOKENS_A_CORE_SECOND = 750_000.0
 _ANALYSIS_SECONDS_A_GB = 170.0
 _FIGURE_SECONDS = 10.0
+_HASTE_SECONDS = 60
+"""Between a signal and the limit: what else than a step and a state may take time, a file system that is busy first."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ class ModelPlan:
     """What one model costs.
 
     `n_parameters`: weights of the blocks' matrices, as the paper counts; `n_all`: all of them. `block_hours`: of
-    training each block. `hours`: of its jobs by stage, one after the other; `longest`: of the longest of them. `disk`:
-    bytes of snapshots, states and tables (before compression). `measuring_gb`: memory that measuring it needs.
-    `problem`: why it cannot be placed.
+    training each block; `step_seconds`: of a training step, with the largest batch. `hours`: of its jobs by stage, one
+    after the other; `longest`: of the longest of them. `disk`: bytes of snapshots, states and tables (before
+    compression). `measuring_gb`: memory that measuring it needs. `problem`: why it cannot be placed.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ModelPlan:
     problem: str
     measuring_gb: float
     block_hours: tuple[float, ...]
+    step_seconds: float
     hours: dict[str, float]
     longest: dict[str, float]
     disk: dict[str, int]
@@ -207,11 +210,12 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
         problem=problem,
         measuring_gb=measuring_gb(architecture),
         block_hours=tuple(hours["train"]),
+        step_seconds=max(fields.schedule.batch_sizes) * _sequence_seconds(model, site, placement) if placement else 0.0,
         hours={stage: sum(jobs) for stage, jobs in hours.items()},
         longest={stage: max(jobs) for stage, jobs in hours.items()},
         disk={
             "snapshots": len(model.steps) * snapshot_bytes(architecture),
-            # One after each block, and that of step 0, which the first block leaves.
+            # The last one of each block, from which the next goes on.
             "states": len(model.blocks) * resumable_bytes(fields, architecture),
             "tables": sum(table_bytes(study, model).values()),
         },
@@ -219,18 +223,29 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
 
 
 def _block_hours(model: Model, site: Site, placement: Placement) -> Iterable[float]:
-    """Yield the hours of training each block: its steps, and a snapshot and a state at each of its snapshots."""
-    fields, architecture = model.fields, model.architecture
-    sequence = 3 * forward_flops(architecture, architecture.n_ctx)
-    if placement.checkpoint_activations:
-        sequence += block_flops(architecture, architecture.n_ctx)
-    rate = placement.n_ranks * site.rank_peak_flops * site.speed.training_utilisation
-    written = (snapshot_bytes(architecture) + resumable_bytes(fields, architecture)) / 1e9
-    start = 0
+    """Yield the hours of training each block: its steps, snapshots, and a state at each and every `state_minutes`."""
+    fields, start = model.fields, 0
+    snapshot, state = (
+        size / 1e9 / site.speed.disk_gb_per_second
+        for size in (snapshot_bytes(model.architecture), resumable_bytes(fields, model.architecture))
+    )
     for block in model.blocks:
-        n_sequences = fields.schedule.sequences_before(block[-1]) - fields.schedule.sequences_before(start)
-        yield (n_sequences * sequence / rate + len(block) * written / site.speed.disk_gb_per_second) / 3600
-        start = block[-1]
+        seconds = 0.0
+        for step in block:
+            n_sequences = fields.schedule.sequences_before(step) - fields.schedule.sequences_before(start)
+            training = n_sequences * _sequence_seconds(model, site, placement)
+            seconds += training + snapshot + (1 + training // (60 * site.jobs.state_minutes)) * state
+            start = step
+        yield seconds / 3600
+
+
+def _sequence_seconds(model: Model, site: Site, placement: Placement) -> float:
+    """Return how long all ranks together train on one sequence."""
+    architecture = model.architecture
+    flops = 3 * forward_flops(architecture, architecture.n_ctx)
+    if placement.checkpoint_activations:
+        flops += block_flops(architecture, architecture.n_ctx)
+    return flops / (placement.n_ranks * site.rank_peak_flops * site.speed.training_utilisation)
 
 
 def _loss_flops(study: Study, model: Model, block: tuple[int, ...]) -> Iterable[int]:
@@ -428,16 +443,38 @@ def _warnings(models: Iterable[ModelPlan], stages: Mapping[str, StagePlan], site
     for stage in _ON_GPUS[1:]:
         if several := [f"{m.name} ({m.longest[stage]:.0f} h)" for m in models if m.longest[stage] > limit]:
             yield f"{stage}: jobs that outlast the time limit of {limit:g} h: {', '.join(several)}"
-    if stages["corpus"].longest_hours > limit:
-        yield f"corpus: a job of {stages['corpus'].longest_hours:.0f} h outlasts the time limit of {limit:g} h"
-    most = 0.8 * site.jobs.grace_seconds
-    slow = [f"{m.name} ({m.state_seconds(site):.0f} s)" for m in models if m.placement and m.state_seconds(site) > most]
+    cpu_limit = site.jobs.most_cpu_minutes / 60
+    for stage in ("corpus", "analysis"):
+        if (longest := stages[stage].longest_hours) > cpu_limit:
+            yield f"{stage}: a job of {longest:.0f} h outlasts the time limit of {cpu_limit:g} h without a GPU"
+    if late := [
+        f"{m.name} ({_time(m.hours['train'])}; {_way_out(m)})"
+        for m in models
+        if m.hours["train"] > 24 * site.jobs.training_days
+    ]:
+        yield f"training outlasts training_days ({site.jobs.training_days:g}): {', '.join(late)}"
     if large := [
         f"{m.name} ({m.measuring_gb:.0f} GB)" for m in models if m.measuring_gb > HEADROOM * site.rank_memory_gb
     ]:
         yield f"too large to be measured on one {site.rank_name} in float32: {', '.join(large)}"
-    if slow:
-        yield f"states that take most of grace_seconds ({site.jobs.grace_seconds}) to write, or more: {', '.join(slow)}"
+    ends = {m.name: (m.step_seconds, m.state_seconds(site)) for m in models if m.placement}
+    if slow := [
+        f"{name} ({step:.0f} + {state:.0f} s)"
+        for name, (step, state) in ends.items()
+        if step + state + _HASTE_SECONDS > site.jobs.grace_seconds
+    ]:
+        yield (
+            f"grace_seconds ({site.jobs.grace_seconds}) may be too short to end a step and write a state, with "
+            f"{_HASTE_SECONDS} s in hand: {', '.join(slow)}"
+        )
+
+
+def _way_out(model: ModelPlan) -> str:
+    """Return what to do of training that takes too long."""
+    placement = model.placement
+    if placement and placement.micro_batch * math.gcd(*placement.accumulation) == 1:
+        return "its batches divide over no more GPUs"
+    return "raise jobs.nodes"
 
 
 # --- for people and for programs --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ last one ended.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from induction.errors import InductionError
 from induction.study.jobs import Jobs
 from induction.study.study import Model, Study
 from induction.tables.places import block_of
@@ -364,15 +366,24 @@ def _run(command: str, *arguments: str) -> str | None:
 
 
 def show(study: Study, results: Path, *, in_json: bool = False, every: float | None = None) -> None:
-    """Print the status of a study, once or every so many seconds until Ctrl-C."""
+    """Print the status of a study, once or every so many seconds until Ctrl-C.
+
+    Raises:
+        InductionError: `every` is no time that one can wait.
+    """
+    if every is not None and not (math.isfinite(every) and every > 0):
+        raise InductionError(
+            f"--watch: {every:g}: no number of seconds to wait. Permitted: above 0, such as 60; without --watch the "
+            "status is told once."
+        )
     try:
         while True:
             told = status(study, results, ask_slurm(results, study.models))
             text = as_json(told) if in_json else as_text(told)
-            if every and sys.stdout.isatty():
+            if every is not None and sys.stdout.isatty():
                 text = f"\x1b[H\x1b[2J{text}"  # over the last one
             print(text, flush=True)
-            if not every:
+            if every is None:
                 return
             time.sleep(every)
     except KeyboardInterrupt:

@@ -80,19 +80,37 @@ def test_mistakes_name_file_key_and_what_is_permitted(tmp_path):
     said = told(tmp_path, {"slurm": {**SLURM, "acount": "me"}, "node": NODE})
     assert f"{tmp_path}/site.yaml: slurm.acount: unknown field." in said
     assert "Did you mean account?" in said
-    assert "node: gpu: H10: its memory and peak are not known here" in told(
-        tmp_path, {"slurm": SLURM, "node": {**NODE, "gpu": "H10"}}
-    )
+    said = told(tmp_path, {"slurm": SLURM, "node": {**NODE, "gpu": "H10"}})
+    assert "node: gpu: H10: its memory and peak are not known here. Did you mean H100? Permitted: A100-40GB" in said
+    assert said.endswith("peak_tflops.")
     assert "needs peak_tflops" in told(tmp_path, {"slurm": SLURM, "node": {**NODE, "accelerator": "cpu"}})
     assert "grace_seconds: 600 s before a limit of 10 minutes leave no time to train; permitted: up to 480" in told(
         tmp_path, {"slurm": SLURM, "node": NODE, "jobs": {"minutes": 10, "grace_seconds": 600}}
     )
     assert "fewer than ranks" in told(tmp_path, {"slurm": SLURM, "node": {**NODE, "cpus": 4}})
-    assert "slurm.gres" in told(tmp_path, {"slurm": {**SLURM, "gres": "gpu:h100:8"}, "node": NODE})
+    (tmp_path / "site.yaml").write_text("# nothing yet\n", encoding="utf-8")
+    with pytest.raises(InductionError, match=r"site\.yaml: the file is empty\. Copy one of"):
+        load_site(tmp_path / "site.yaml")
     with pytest.raises(InductionError, match=r"no such site file\. Copy one of"):
         load_site(tmp_path / "none.yaml")
     with pytest.raises(InductionError, match=r"no GPU is known as H1000.* Did you mean H100\?"):
         known_gpu("H1000")
+
+
+@pytest.mark.parametrize(
+    ("printed", "bare"),
+    [("gpu:h100:8", "gpu:h100"), ("gpu:8", "gpu"), ("gpu:a100:4(S:0-1)", "gpu:a100"), ("gpu:a100(S:0)", "gpu:a100")],
+)
+def test_a_gres_with_its_count_is_told_without(tmp_path, printed, bare):
+    said = told(tmp_path, {"slurm": {**SLURM, "gres": printed}, "node": NODE})
+    assert said.endswith(f"slurm.gres: '{printed}': without the count, {bare}; how many are asked for is reckoned.")
+
+
+def test_a_gres_is_a_name_and_a_type(tmp_path):
+    for gres in ("gpu", "gpu:h100", "gpu:1g.10gb", "gpu:nvidia_a100-sxm4-80gb", None):
+        assert Slurm(**SLURM, gres=gres).gres == gres
+    for gres in ("", "2", "gpu:", "gpu h100", "gpu:a:b"):
+        assert "no generic resource is called so" in told(tmp_path, {"slurm": {**SLURM, "gres": gres}, "node": NODE})
 
 
 # --- parameters and operations ----------------------------------------------------------------------------------
@@ -191,10 +209,19 @@ def test_activations_are_about_what_autograd_keeps(d_mlp, smeared):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = torch.nn.functional.cross_entropy(model(tokens_BT).flatten(0, 1), tokens_BT.flatten())
     loss.backward()
-    # Two more of the three copies of logits come and go in the backward pass.
-    measured = sum(kept.values()) + 2 * 4 * 2 * 256 * 500
+    # Of their log-softmax alone is kept; the logits, which training holds, and two gradients come besides.
+    measured = sum(kept.values()) + 3 * 4 * 2 * 256 * 500
     reckoned = activation_bytes(architecture, 2, low=False, stage=0, checkpointed=False, fused=False)
     assert 1 < reckoned / measured < 1.2
+
+
+@pytest.mark.parametrize(("low", "n_bytes"), [(True, 2 + 4 + 4 + 4), (False, 4 + 4 + 4 + 4)])
+def test_bytes_of_logits_counted_by_hand(low, n_bytes):
+    def reckoned(vocab_size):
+        architecture = Architecture(n_layers=1, d_model=8, n_heads=2, d_head=4, n_ctx=32, vocab_size=vocab_size)
+        return activation_bytes(architecture, 3, low=low, stage=1, checkpointed=False, fused=True)
+
+    assert reckoned(101) - reckoned(100) == 3 * 32 * n_bytes
 
 
 def test_checkpointing_keeps_a_stream_a_layer():

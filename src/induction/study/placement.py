@@ -29,8 +29,8 @@ LIVE_NUMBERS = 1_000_000_000
 """At stage 3: weights that a rank gathers at most at a time (DeepSpeed's own default)."""
 _RUNTIME_GB = {"gpu": 2.0, "cpu": 0.8}
 """Python, torch and, on a GPU, the context, cuBLAS's workspaces and NCCL's buffers."""
-_BYTES_A_LOGIT = 12
-"""Logits as bf16 and as float32, and the gradients of both: 2 + 4 + 4 + 2; in float32 their log-softmax besides."""
+_BYTES_A_LOGIT = {"bfloat16": 2 + 4 + 4 + 4, "float32": 4 + 4 + 4 + 4}
+"""Logits, their log-softmax in float32, which is kept, and in float32 the gradients of both."""
 _MOST_TOKENS_AT_ONCE = 1 << 17
 """Beyond so many tokens a rank a larger micro-batch makes no GPU faster."""
 
@@ -152,7 +152,8 @@ class _Case:
         if stage in (1, 2) and low:
             # Gradients of the backward pass, before they are added in float32, grow as activations go.
             passing = max(passing, 2 * weights)
-        exchanged = 2 * (2 if low and stage else 4) * min(weights, BUCKET_NUMBERS) if n_ranks > 1 else 0
+        # Gradients are exchanged in float32, a bucket while the next one fills.
+        exchanged = 2 * 4 * min(weights, BUCKET_NUMBERS) if n_ranks > 1 else 0
         state = state_bytes(weights, stage, n_ranks, low=low)
         return (state + passing + position_bytes(self.architecture) + exchanged) / 1e9 + _RUNTIME_GB[accelerator]
 
@@ -248,7 +249,7 @@ def activation_bytes(
         # Patterns in float32, and where products are in bf16 a copy: of queries 128 at a time, with the keys before.
         block += (6 if low else 4) * architecture.n_heads * (architecture.n_ctx + 128) // 2
     kept = architecture.n_layers * (stream * d_model if checkpointed else block) + (block if checkpointed else 0)
-    ends = (stream + product) * d_model + _BYTES_A_LOGIT * architecture.vocab_size
+    ends = (stream + product) * d_model + _BYTES_A_LOGIT["bfloat16" if low else "float32"] * architecture.vocab_size
     return micro * architecture.n_ctx * (kept + ends)
 
 

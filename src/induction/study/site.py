@@ -1,9 +1,10 @@
 """What a cluster is like, said once: `profiles/slurm/site.yaml`. Jobs, placements and plans read it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from induction.errors import InductionError, nearest
 from induction.study.reading import read_yaml, validate
@@ -33,25 +34,40 @@ GPUS = {
 """NVIDIA's data sheets (SXM boards where nothing else is said); figures given there “with sparsity” are halved."""
 
 
+_GRES = r"^[A-Za-z_]\w*(:[0-9]*[A-Za-z_.-][A-Za-z0-9_.-]*)?$"
+"""A name, and a type that is no count."""
+
+
 class Slurm(Strict):
     """What SLURM is asked for with every job."""
 
     gpu_partition: Word = Field(description="Partition of jobs that train and measure.")
     cpu_partition: Word = Field(description="Partition of jobs that need no GPU: corpora, analysis, figures.")
     account: Word | None = Field(None, description="Account that is charged; default: the user's.")
-    qos: Word | None = Field(None, description="Quality of service of GPU jobs; default: the partition's.")
+    qos: Word | None = Field(None, description="Quality of service of all jobs; default: the partitions'.")
     constraint: str | None = Field(None, description="Features that nodes of GPU jobs must have.")
-    gres: Annotated[str, Field(pattern=r"^[A-Za-z_]+(:[A-Za-z0-9_.-]+)?$")] | None = Field(
+    gres: Annotated[str, Field(json_schema_extra={"pattern": _GRES})] | None = Field(
         "gpu", description="Generic resource that stands for a GPU, without a count: gpu or gpu:TYPE; null: none."
     )
     extra: str = Field("", description="Further options of sbatch for GPU jobs, as they stand.")
+
+    @field_validator("gres")
+    @classmethod
+    def _uncounted(cls, gres: str | None) -> str | None:
+        if gres is None or re.fullmatch(_GRES, gres):
+            return gres
+        # What sinfo prints ends with a count, and with the sockets that GPUs are at: gpu:h100:8(S:0-1).
+        bare = re.sub(r"(:\d+)?(\(.*\))?$", "", gres)
+        if bare != gres and re.fullmatch(_GRES, bare):
+            raise ValueError(f"'{gres}': without the count, {bare}; how many are asked for is reckoned")
+        raise ValueError(f"'{gres}': no generic resource is called so. Permitted: gpu, gpu:TYPE, or null for none")
 
 
 class Node(Strict):
     """A node of the GPU partition. Training runs one rank (process) a GPU."""
 
     accelerator: Literal["gpu", "cpu"] = Field(
-        "gpu", description="What ranks compute on; cpu: no GPU is touched, whatever gres is asked for."
+        "gpu", description="What training ranks compute on; cpu: they touch no GPU, whatever gres is asked for."
     )
     gpu: Word | None = Field(
         None, description=f"Name of the GPU; of these memory and peak are known: {', '.join(GPUS)}."
@@ -74,9 +90,9 @@ class Node(Strict):
                 raise ValueError("accelerator: cpu needs peak_tflops, a rank's peak (about 0.05 a core)")
         elif self.gpu not in GPUS and (self.gpu_memory_gb is None or self.peak_tflops is None):
             raise ValueError(
-                f"gpu: {self.gpu or 'none is named'}: its memory and peak are not known here. Permitted: "
-                f"{', '.join(GPUS)}, or any other name with gpu_memory_gb and peak_tflops."
-                f"{nearest(self.gpu or '', GPUS)}"
+                f"gpu: {self.gpu or 'none is named'}: its memory and peak are not known here."
+                f"{nearest(self.gpu or '', GPUS)} Permitted: {', '.join(GPUS)}, or any other name with gpu_memory_gb "
+                "and peak_tflops"
             )
         if self.cpus < self.ranks:
             raise ValueError(f"cpus: {self.cpus} cores are fewer than ranks, {self.ranks}; each rank needs one")
@@ -88,8 +104,14 @@ class Jobs(Strict):
 
     nodes: PositiveInt = Field(1, description="Greatest number of nodes of a job.")
     minutes: PositiveInt = Field(1440, description="Greatest time limit of a job, minutes.")
+    cpu_minutes: PositiveInt | None = Field(
+        None, description="Greatest time limit of a job without a GPU, minutes; default: that of all jobs."
+    )
     grace_seconds: PositiveInt = Field(
         300, description="Seconds before the time limit at which training saves its state and is put in line again."
+    )
+    state_minutes: PositiveInt = Field(
+        60, description="Minutes from one saved state to the next while training; what a lost node costs at most."
     )
     training_days: PositiveFloat = Field(
         7.0, description="Days that training a model should take at most: decides how many GPUs it gets."
@@ -101,6 +123,11 @@ class Jobs(Strict):
     least_zero_stage: Literal[0, 1, 2, 3] = Field(
         0, description="ZeRO stage to use at least, where the optimizer permits; default: the cheapest that fits."
     )
+
+    @property
+    def most_cpu_minutes(self) -> int:
+        """Greatest time limit of a job without a GPU, minutes."""
+        return self.cpu_minutes or self.minutes
 
     @model_validator(mode="after")
     def _grace_within(self) -> Self:
@@ -134,6 +161,7 @@ class Site(Strict):
     container: Word | None = Field(
         None, description="Apptainer image that jobs run in; default: the environment that Snakemake runs in."
     )
+    container_options: str = Field("", description="Further options of apptainer exec, as they stand.")
     slurm: Slurm
     node: Node
     jobs: Jobs = Jobs()
@@ -208,4 +236,10 @@ def load_site(path: Path = SITE_FILE) -> Site:
             f"{path}: no such site file. Copy one of {SITE_FILE.parent}/site*.yaml and say in it what your cluster is "
             "like."
         )
-    return validate(read_yaml(path), Site, str(path))
+    content = read_yaml(path)
+    if content is None:
+        raise InductionError(
+            f"{path}: the file is empty. Copy one of {SITE_FILE.parent}/site*.yaml and say in it what your cluster is "
+            "like."
+        )
+    return validate(content, Site, str(path))
