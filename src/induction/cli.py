@@ -112,6 +112,12 @@ def _train(args: Arguments) -> None:
         except SystemExit:
             ranks.leave()
             raise
+        except InductionError as error:
+            if ranks.n_ranks == 1:
+                raise
+            # Perhaps of this rank alone: the others cannot be waited for, and without a farewell an exit can crash.
+            print(f"induction: {error}", file=sys.stderr, flush=True)
+            os._exit(2)
         ranks.leave()
 
 

@@ -8,7 +8,9 @@ from induction.train.stopping import alone, stop_asked
 
 with stop_asked() as stop:
     ranks = join()
-    with alone(Path(sys.argv[1]), ranks, stop):
-        print(f"rank {ranks.rank} is in", flush=True)
-        ranks.wait()
-    ranks.leave()
+    try:
+        with alone(Path(sys.argv[1]), ranks, stop):
+            print(f"rank {ranks.rank} is in", flush=True)
+            ranks.wait()
+    finally:  # as `induction train` does
+        ranks.leave()
