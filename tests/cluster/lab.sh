@@ -7,6 +7,7 @@
 #   lab.sh back NODE               start a lost or hanging node again, empty
 #   lab.sh restart-controller [S]  stop the controller, and start it again after S seconds (0)
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # where Debian has daemons, and many a user no path to
 
 NODES=(n1 n2 n3)
 GPUS=2 CPUS=8 MEMORY_MB=32000
