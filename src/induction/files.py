@@ -149,6 +149,17 @@ def read_json(path: Path, what: str) -> Any:
         ) from error
 
 
+def json_rows(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines; what a killed writer has left, such as half a line, is passed over."""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()

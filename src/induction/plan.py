@@ -24,6 +24,7 @@ from induction.study.placement import (
     n_parameters,
     place,
     resumable_bytes,
+    sequence_seconds,
     snapshot_bytes,
     training_flops,
     unembedding_flops,
@@ -195,7 +196,11 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
     rate = site.rank_peak_flops * site.speed.measuring_utilisation * 3600
     reading = snapshot_bytes(architecture) / 1e9 / site.speed.disk_gb_per_second / 3600
     hours = {stage: [sum(flops / rate + reading for flops in job) for job in jobs] for stage, jobs in measuring.items()}
-    hours["train"] = list(_block_hours(model, site, placement)) if placement else [0.0]
+    a_sequence = 0.0
+    if placement:
+        checkpointed = placement.checkpoint_activations
+        a_sequence = sequence_seconds(architecture, site, placement.n_ranks, checkpointed=checkpointed)
+    hours["train"] = list(_block_hours(model, site, a_sequence)) if placement else [0.0]
     return ModelPlan(
         name=model.name,
         family=model.family,
@@ -210,7 +215,7 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
         problem=problem,
         measuring_gb=measuring_gb(architecture),
         block_hours=tuple(hours["train"]),
-        step_seconds=max(fields.schedule.batch_sizes) * _sequence_seconds(model, site, placement) if placement else 0.0,
+        step_seconds=max(fields.schedule.batch_sizes) * a_sequence,
         hours={stage: sum(jobs) for stage, jobs in hours.items()},
         longest={stage: max(jobs) for stage, jobs in hours.items()},
         disk={
@@ -222,8 +227,11 @@ def _plan_model(study: Study, model: Model, site: Site) -> ModelPlan:
     )
 
 
-def _block_hours(model: Model, site: Site, placement: Placement) -> Iterable[float]:
-    """Yield the hours of training each block: its steps, snapshots, and a state at each and every `state_minutes`."""
+def _block_hours(model: Model, site: Site, a_sequence: float) -> Iterable[float]:
+    """Yield the hours of training each block: its steps, snapshots, and a state at each and every `state_minutes`.
+
+    `a_sequence`: seconds that a sequence takes.
+    """
     fields, start = model.fields, 0
     snapshot, state = (
         size / 1e9 / site.speed.disk_gb_per_second
@@ -233,19 +241,10 @@ def _block_hours(model: Model, site: Site, placement: Placement) -> Iterable[flo
         seconds = 0.0
         for step in block:
             n_sequences = fields.schedule.sequences_before(step) - fields.schedule.sequences_before(start)
-            training = n_sequences * _sequence_seconds(model, site, placement)
+            training = n_sequences * a_sequence
             seconds += training + snapshot + (1 + training // (60 * site.jobs.state_minutes)) * state
             start = step
         yield seconds / 3600
-
-
-def _sequence_seconds(model: Model, site: Site, placement: Placement) -> float:
-    """Return how long all ranks together train on one sequence."""
-    architecture = model.architecture
-    flops = 3 * forward_flops(architecture, architecture.n_ctx)
-    if placement.checkpoint_activations:
-        flops += block_flops(architecture, architecture.n_ctx)
-    return flops / (placement.n_ranks * site.rank_peak_flops * site.speed.training_utilisation)
 
 
 def _loss_flops(study: Study, model: Model, block: tuple[int, ...]) -> Iterable[int]:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from induction.errors import InductionError
+from induction.files import json_rows
 from induction.study.jobs import Jobs
 from induction.study.study import Model, Study
-from induction.tables.places import block_of
+from induction.tables.places import PROGRESS, block_of
 
 STAGES = ("train", "losses", "heads", "ablations")
 
@@ -208,7 +209,7 @@ def _model_status(model: Model, seen: _Seen) -> ModelStatus:
     folder = seen.results / "models" / model.name
     n_blocks = len(model.blocks)
     trained = [(folder / f"block-{block}.json").is_file() for block in range(n_blocks)]
-    before, progress = _last_rows(folder / "progress.jsonl")
+    before, progress = _last_rows(folder / PROGRESS)
     silent = max(0.0, seen.now - progress["time"]) if progress else None
     training = DONE if all(trained) else _training(model, trained.index(False), before, progress, seen)
     under_way = training in (RUNNING, STALLED)
@@ -283,14 +284,7 @@ def _is_alive(holder: Mapping[str, Any], slurm: Slurm) -> bool | None:
 
 def _last_rows(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Return the last two whole lines of a progress file; a killed writer may have left half a line."""
-    rows: list[dict[str, Any]] = []
-    for line in _tail(path).splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and row.keys() >= _NEEDED:
-            rows.append(row)
+    rows = [row for row in json_rows(_tail(path)) if row.keys() >= _NEEDED]
     before, last = ([None, None, *rows])[-2:]
     return before, last
 

@@ -283,7 +283,7 @@ def test_a_weight_decay_that_begins_later_acts_on_matrices_alone(optimizer):
     matrix, vector = torch.ones(4, 4, requires_grad=True), torch.ones(4, requires_grad=True)
     weights = {"blocks.0.W": matrix, "blocks.0.b": vector}
     chosen = optimizers(weights, {"blocks.0.W": (4, 4), "blocks.0.b": (4,)}, settings)
-    rates = Rates(group for each in chosen.values() for group in each.param_groups)
+    rates = Rates(chosen.values())
     for weight in weights.values():
         weight.grad = torch.zeros_like(weight)
     for decay, left in ((0.0, 1.0), (1.0, 0.9)):

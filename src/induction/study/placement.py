@@ -330,7 +330,13 @@ def training_seconds(
     fields: ModelFields, architecture: Architecture, site: Site, n_ranks: int, *, checkpointed: bool
 ) -> float:
     """Return how long training takes on so many ranks at the site's utilisation, snapshots not counted."""
-    flops = training_flops(fields, architecture)
+    n_sequences = fields.schedule.sequences_before(fields.n_steps)
+    return n_sequences * sequence_seconds(architecture, site, n_ranks, checkpointed=checkpointed)
+
+
+def sequence_seconds(architecture: Architecture, site: Site, n_ranks: int, *, checkpointed: bool) -> float:
+    """Return how long so many ranks together train on one sequence at the site's utilisation."""
+    flops = 3 * forward_flops(architecture, architecture.n_ctx)
     if checkpointed:
-        flops += fields.schedule.sequences_before(fields.n_steps) * block_flops(architecture, architecture.n_ctx)
+        flops += block_flops(architecture, architecture.n_ctx)
     return flops / (n_ranks * site.rank_peak_flops * site.speed.training_utilisation)

@@ -1,6 +1,9 @@
-"""Where parts of tables lie, for what finds them without a rule's help."""
+"""Where parts of tables lie, and what training writes beside them, for what finds them without a rule's help."""
 
 from pathlib import Path
+
+PROGRESS = "progress.jsonl"
+"""In a model's folder: how far its training has come, a line now and then."""
 
 
 def block_of(tables: Path, table: str, model: str, block: int) -> Path:

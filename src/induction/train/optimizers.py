@@ -55,7 +55,8 @@ def optimizers(
 class Rates:
     """The learning rates and weight decays of the parameter groups that `optimizers` made, set anew for each step."""
 
-    def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, each: Iterable[torch.optim.Optimizer]) -> None:
+        groups = [group for optimizer in each for group in optimizer.param_groups]
         self._peaks = [(group, group["lr"], group[_DECAYS]) for group in groups]
 
     def set(self, rate: float, weight_decay: float) -> None:

@@ -36,7 +36,7 @@ class PlainEngine:
         self._micro_batch = micro_batch
         self._parameters = dict(self._model.named_parameters())
         self._optimizers = optimizers(self._parameters, self.shapes(), settings)
-        self._rates = Rates(group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
+        self._rates = Rates(self._optimizers.values())
 
     def share(self, batch_size: int) -> NDArray[np.int64]:
         """Return all sequences of a batch, [sequence]."""

@@ -8,16 +8,17 @@ again supersedes the one before it.
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from induction.files import json_rows
 from induction.models.transformer import Transformer
+from induction.tables.places import PROGRESS
 
 _PLAIN_LINE_SECONDS = 15.0
-PROGRESS = "progress.jsonl"
 
 Look = Mapping[str, float]
 """What a look at a model has shown, by name; once it is noted also `step` and `tokens`."""
@@ -141,18 +142,8 @@ def _looks_until(step: int, path: Path) -> list[dict[str, Any]]:
     if text and not text.endswith("\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
-    for row in _rows(text):
+    for row in json_rows(text):
         look = row.get("look")
         if look and look["step"] <= step:
             looks[look["step"]] = look
     return [looks[key] for key in sorted(looks)]
-
-
-def _rows(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            yield row

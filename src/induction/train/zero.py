@@ -74,7 +74,7 @@ class ZeroEngine:
         if checkpoint_activations:
             for block in self._model.blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-        self._rates = Rates(group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
+        self._rates = Rates(self._optimizers.values())
         self._prepare_moments()
         if fresh:
             deviations = settings["init_deviation"], settings["embedding_deviation"]
@@ -182,8 +182,7 @@ class ZeroEngine:
         not there yet (0.19.8).
         """
         for kind, optimizer in self._optimizers.items():
-            groups = optimizer.param_groups
-            flat = [weight for group in groups for weight in group["params"]]
+            flat = [weight for group in optimizer.param_groups for weight in group["params"]]
             # What the optimizer steps on: above stage 0, this rank's pieces of many weights, laid end to end.
             for weight in self._engine.optimizer.fp32_partitioned_groups_flat if self._stage == 3 else flat:
                 optimizer.state[weight] = {name: torch.zeros_like(weight) for name in MOMENTS[kind]}
