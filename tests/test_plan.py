@@ -29,6 +29,7 @@ from induction.tables.ablations import FULL, PATTERN_PRESERVING
 from induction.tables.losses import LOSSES
 from induction.tables.training import TRAINING
 from induction.train.loop import train
+from tiny_study import MEASURED
 
 ROOT = Path(__file__).parents[1]
 CORPORA = {"words": {"vocab_size": 300, "held_out": 0.2, "sources": [{"package": "networkx"}]}}
@@ -48,15 +49,8 @@ FAMILIES = {
     "mlp": {"label": "with MLPs", "base": {**BASE, "d_mlp": 64}, "sweep": {"n_layers": [2]}},
 }
 STUDY = {
-    "description": "tiny",
+    **MEASURED,
     "families": ["attn", "mlp"],
-    "evaluation": {"n_examples": 24, "n_tokens": 128},
-    "probes": {"n_sequences": 4, "period": 12, "n_examples": 4},
-    "in_context": {"early": 8, "late": 60, "early_window": [6, 10], "late_window": [56, 64]},
-    "ablations": {"n_examples": 12, "every": 3},
-    "idealised": {"n_examples": 12},
-    "repetitions": {"passage_tokens": 32},
-    "case_studies": {"n_tokens": 16},
     "figures": {"phase_change": {"families": ["attn"]}, "circuits": {"families": ["mlp"]}},
 }
 SITE = Site(slurm=Slurm(gpu_partition="g", cpu_partition="c"), node=Node(gpu="H100", ranks=8, cpus=64, memory_gb=500))

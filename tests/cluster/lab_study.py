@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from tiny_study import MEASURED
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 LAB = Path(__file__).parent / "lab.sh"
@@ -31,17 +33,10 @@ SMALL = {
     "n_steps": 30, "snapshots": [{"every": 10}], "block_snapshots": 3,
 }  # fmt: skip
 STUDY = {
-    "description": "tiny",
+    **MEASURED,
     "families": ["small", "long"],
-    "evaluation": {"n_examples": 24, "n_tokens": 128},
-    "probes": {"n_sequences": 4, "period": 12, "n_examples": 4},
     "watch": {"every": 10, "n_examples": 4, "n_sequences": 2},
-    "in_context": {"early": 8, "late": 60, "early_window": [6, 10], "late_window": [56, 64]},
-    "ablations": {"n_examples": 12},
-    "idealised": {"n_examples": 12},
-    "repetitions": {"passage_tokens": 32},
     "prompts": {"n_prompts": 4},
-    "case_studies": {"n_tokens": 16},
     "bootstrap": {"n_resamples": 40},
     "figures": {"phase_change": {"families": ["small"]}},
 }

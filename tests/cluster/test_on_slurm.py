@@ -19,6 +19,7 @@ from induction.tables.schemas import TABLES
 pytestmark = pytest.mark.cluster
 TRAINING = "results/models/long-2l-s0/block-0.json"
 WHOLE = "results/tables/losses/model=long-2l-s0/block-0.parquet"
+COMMAND = ("snakemake", "--profile", "slurm", TRAINING, WHOLE)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +36,7 @@ def whole(tmp_path_factory):
     """The undisturbed run, by the README's command."""
     study = LabStudy(tmp_path_factory.mktemp("whole"))
     study.run("snakemake", "--profile", "slurm", "results/figures/phase_change.pdf")
-    study.run("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    study.run(*COMMAND)
     return study
 
 
@@ -99,7 +100,7 @@ def test_a_second_run_has_nothing_to_do(whole):
 
 def test_a_node_is_lost_while_it_trains(whole, disturbed):
     study = disturbed
-    process = study.start("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    process = study.start(*COMMAND)
     before = study.await_snapshots(3, process)
     _, nodes = job_of("train")
     lab("lose", nodes[1])
@@ -113,7 +114,7 @@ def test_a_node_is_lost_while_it_trains(whole, disturbed):
 
 def test_a_rank_is_killed_and_the_controller_restarted(whole, disturbed):
     study = disturbed
-    process = study.start("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    process = study.start(*COMMAND)
     before = study.await_snapshots(3, process)
     signal_ranks(job_of("train")[0], signal.SIGKILL, ranks=[3])
     later = study.await_snapshots(len(before) + 2, process)
@@ -126,7 +127,7 @@ def test_a_rank_is_killed_and_the_controller_restarted(whole, disturbed):
 def test_a_job_reaches_its_time_limit(whole, disturbed):
     """The ranks are held until SLURM's own signal comes, so that a short training outlasts a short limit."""
     study = disturbed
-    process = study.start("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    process = study.start(*COMMAND)
     before = study.await_snapshots(3, process)
     job, _ = job_of("train")
     signal_ranks(job, signal.SIGSTOP, ranks=range(4))
@@ -145,13 +146,13 @@ def test_a_job_reaches_its_time_limit(whole, disturbed):
 
 def test_snakemake_is_killed_and_started_again(whole, disturbed):
     study = disturbed
-    first = study.start("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    first = study.start(*COMMAND)
     before = study.await_snapshots(2, first)
     first.kill()
     first.wait()
     assert job_of("train"), "the job outlives the Snakemake that started it"
     study.run("snakemake", "--profile", "slurm", "--unlock")
-    study.run("snakemake", "--profile", "slurm", TRAINING, WHOLE)
+    study.run(*COMMAND)
     nothing_twice(before, study)
     same_tables(study, whole)
     assert not re.search(r"Traceback", study.said())

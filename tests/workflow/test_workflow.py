@@ -15,6 +15,7 @@ import yaml
 
 from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
+from tiny_study import MEASURED
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -43,16 +44,9 @@ FAMILIES = {
     },
 }  # fmt: skip
 STUDY = {
-    "description": "tiny",
+    **MEASURED,
     "families": ["attn", "smeared"],
-    "evaluation": {"n_examples": 24, "n_tokens": 128},
-    "probes": {"n_sequences": 4, "period": 12, "n_examples": 4},
-    "in_context": {"early": 8, "late": 60, "early_window": [6, 10], "late_window": [56, 64]},
-    "ablations": {"n_examples": 12, "every": 3},
-    "idealised": {"n_examples": 12},
-    "repetitions": {"passage_tokens": 32},
     "prompts": {"n_prompts": 4},
-    "case_studies": {"n_tokens": 16},
     "heads": {"induction_prefix_matching": 0.05, "induction_copying": -1.0},
     "bootstrap": {"n_resamples": 40},
     "figures": {
