@@ -125,13 +125,22 @@ def format_of(path: Path, stated: Format | None) -> Format:
     """
     suffix = suffix_of(path)
     is_told = stated is not None or (suffix in FORMATS and suffix not in _PROSE)
+    with reading(path), path.open("rb") as packed:
+        stored = _read(packed, _POINTER_BYTES)
+    for begin, what in _POINTERS.items():
+        if stored.startswith(begin) and len(stored) < _POINTER_BYTES:
+            raise InductionError(f"{path}: {what} {leave_out(path)}")
     with reading(path), opened(path) as file:
         head = _read(file, _POINTER_BYTES if is_told else _CHUNK_BYTES)
-    for begin, what in _POINTERS.items():
-        if head.startswith(begin) and len(head) < _POINTER_BYTES:
-            raise InductionError(f"{path}: {what} {leave_out(path)}")
-    if stated is not None:
-        return stated
+    found = stated or _found_format(path, suffix, head)
+    if found == "parquet" and head and not head.startswith((b"PAR1", b"PARE")):
+        raise InductionError(
+            f"{path}: not a Parquet file: it begins with {head[:4]!r}, and not with b'PAR1'. {leave_out(path)}"
+        )
+    return found
+
+
+def _found_format(path: Path, suffix: str, head: bytes) -> Format:
     if suffix not in _BY_CONTENT:
         if suffix not in FORMATS:
             raise InductionError(
@@ -298,23 +307,29 @@ def decoded(content: bytes, origin: str, remedy: str) -> str:
     except UnicodeDecodeError as error:
         at = len(mark) + error.start
         found = next((f"; its content is {what}" for begin, what in _CONTENTS.items() if content.startswith(begin)), "")
+        hint = _without_mark(content) if not found and not mark else ""
         raise InductionError(
-            f"{origin}: not {_NAMES[encoding]} text: byte {at} is 0x{content[at]:02x}{found}. {remedy}"
+            f"{origin}: not {_NAMES[encoding]} text: byte {at} is 0x{content[at]:02x}{found}.{hint} {remedy}"
         ) from None
-    if "\0" in text:
-        raise InductionError(f"{origin}: not text, but {_binary(content, text, encoding)}. {remedy}")
+    check_no_nul(text, content, origin, remedy)
     return text
 
 
-def _binary(content: bytes, text: str, encoding: str) -> str:
-    at = f"character {text.index(chr(0)) + 1} is NUL"
-    if encoding != "utf-8":
-        return f"{_NAMES[encoding]} of which {at}"
+def check_no_nul(text: str, content: bytes, origin: str, remedy: str) -> None:
+    """Refuse text that holds NUL, as that of binary files and of UTF-16 without a byte-order mark does."""
+    if "\0" in text:
+        at = text.index("\0") + 1
+        raise InductionError(f"{origin}: not text: character {at} is NUL.{_without_mark(content)} {remedy}")
+
+
+def _without_mark(content: bytes) -> str:
+    """Return a hint if bytes look like UTF-16 without a byte-order mark: of Latin letters, every other byte is NUL."""
     sample = content[:4096]
     for first, name in ((1, "UTF-16LE"), (0, "UTF-16BE")):
-        if sample[first::2].count(0) > len(sample) // 4 and sample[1 - first :: 2].count(0) <= len(sample) // 8:
-            return f"{name} without a byte-order mark, or binary ({at}). Convert it: iconv -f {name} -t UTF-8"
-    return f"binary ({at})"
+        n_here, n_elsewhere = sample[first::2].count(0), sample[1 - first :: 2].count(0)
+        if n_here > max(1, len(sample) // 8) and n_elsewhere < n_here // 4:
+            return f" It looks like {name} without a byte-order mark: convert it with iconv -f {name} -t UTF-8."
+    return ""
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes | str]]:

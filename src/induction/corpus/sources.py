@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import metadata
-from itertools import groupby
+from itertools import groupby, pairwise
 from numbers import Number
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from induction.corpus.formats import (
     LARGEST_DOCUMENT_BYTES,
     READ_ERRORS,
     Format,
+    check_no_nul,
     decoded,
     format_of,
     is_python,
@@ -164,7 +166,7 @@ class _Where:
     def __init__(self, where: dict[str, Value | tuple[Value, ...]]) -> None:
         self._asked = {name: value if isinstance(value, tuple) else (value,) for name, value in where.items()}
         self._unmatched = {name: list(values) for name, values in self._asked.items()}
-        self._others: dict[str, dict[str, None]] = {name: {} for name in where}
+        self._others: dict[str, dict[str, Any]] = {name: {} for name in where}
 
     def keep(self, values: Sequence[Any]) -> bool:
         """Return whether a row, given its values of the columns in their order, has the values asked for."""
@@ -174,7 +176,7 @@ class _Where:
             if found is None:
                 kept = False
                 if len(self._others[name]) < _MOST_SHOWN:
-                    self._others[name][repr(value)[:80]] = None
+                    self._others[name][repr(value)[:80]] = value
             elif self._unmatched[name]:
                 self._unmatched[name] = [one for one in self._unmatched[name] if not _is(found, one)]
         return kept
@@ -184,8 +186,8 @@ class _Where:
         told = []
         for name, values in self._unmatched.items():
             if values:
-                others = list(self._others[name])
-                hint = nearest(repr(values[0]), others)
+                others = self._others[name]
+                hint = nearest(str(values[0]), [str(other) for other in others.values() if isinstance(other, str)])
                 found = f" Other values found: {', '.join(others)}." if others else ""
                 told.append(f"where: {name}: no row has the value {' or '.join(map(repr, values))}.{found}{hint}")
         return " ".join(told)
@@ -266,11 +268,26 @@ def _docstrings(path: Path) -> Document:
             f"{path}: no Python file that has docstrings ({error.msg}{line}). {leave_out(path)}"
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        what = error if isinstance(error, ValueError) else "an expression is nested too deeply for Python's parser"
+        what = str(error) if isinstance(error, ValueError) else f"nested too deeply to be parsed{_deep_line(text)}"
         raise InductionError(f"{path}: no Python file that has docstrings ({what}). {leave_out(path)}") from None
     documented.sort(key=lambda node: getattr(node, "lineno", 0))
     found = (ast.get_docstring(node) for node in documented)
     return Document("\n\n".join(text for text in found if text), str(path))
+
+
+def _deep_line(text: str) -> str:
+    """Return in words where the first statement of a Python file begins that Python's parser has no room for."""
+    lines = text.splitlines(keepends=True)
+    follows = (" ", "\t", "\n", "\r", "#", ")", "]", "}", "elif", "else", "except", "finally")
+    starts = [number for number, line in enumerate(lines) if not line.startswith(follows)]
+    for start, stop in pairwise([*starts, len(lines)]):
+        try:
+            ast.parse("".join(lines[start:stop]))
+        except (RecursionError, MemoryError):
+            return f", in the statement of line {start + 1}"
+        except (SyntaxError, ValueError):  # a part of a statement, such as a decorator
+            continue
+    return ""
 
 
 def _json_lines(path: Path, source: Source, rows: _Where) -> Iterator[Document]:
@@ -293,12 +310,8 @@ def _json_lines(path: Path, source: Source, rows: _Where) -> Iterator[Document]:
 
 def _json_line(line: bytes | str, source: Source, rows: _Where, origin: str) -> tuple[list[Any], Document] | None:
     """Return the values of a row's fields `group_by`, and its text; nothing of a row that has not the values asked."""
-    try:
-        line = line if isinstance(line, str) else line.decode()
-    except UnicodeDecodeError as error:
-        raise InductionError(
-            f"{origin}: not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
-        ) from None
+    if isinstance(line, bytes):
+        line = _utf8(line, origin)
     content = _json(line, origin)
     if not isinstance(content, dict):
         raise InductionError(f"{origin}: a JSON object is needed, and this is {type(content).__name__}")
@@ -315,8 +328,17 @@ def _json_line(line: bytes | str, source: Source, rows: _Where, origin: str) -> 
         return None
     text = content[source.text_field]
     if not isinstance(text, str):
-        raise InductionError(f"{origin}: field {source.text_field} holds {type(text).__name__}, not text")
+        raise InductionError(f"{origin}: field {source.text_field} holds {_type_name(text)}, not text")
     return [content[name] for name in source.group_by], Document(text.removeprefix("\ufeff"), origin)
+
+
+def _utf8(line: bytes, origin: str) -> str:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise InductionError(f"{origin}: not UTF-8 text: byte {error.start} is 0x{line[error.start]:02x}.") from None
+    check_no_nul(text, line, origin, "")
+    return text
 
 
 def _json(line: str, origin: str, pairs_of_objects: Any = None) -> Any:
@@ -333,6 +355,10 @@ def _json(line: str, origin: str, pairs_of_objects: Any = None) -> Any:
         raise InductionError(f"{origin}: lists or objects are nested too deeply to be read") from None
     except MemoryError:
         raise InductionError(f"{origin}: the content of this line does not fit into memory") from None
+
+
+def _type_name(value: Any) -> str:
+    return "int" if isinstance(value, Decimal) else type(value).__name__
 
 
 def _keys(line: str, origin: str) -> list[str]:
@@ -366,12 +392,13 @@ def _parquet_rows(file: Path | hub.HubFile, source: Source, rows: _Where) -> Ite
                 n_before += len(batch)
 
 
-def _kept(batch: Any, source: Source, rows: _Where) -> Sequence[int]:
-    """Return the indices of the rows that have the values asked for."""
+def _kept(batch: Any, source: Source, rows: _Where) -> Iterator[int]:
+    """Yield the indices of the rows that have the values asked for."""
     if not source.where:
-        return range(len(batch))
+        yield from range(len(batch))
+        return
     values = zip(*(batch.column(name).to_pylist() for name in source.where), strict=True)
-    return [index for index, row in enumerate(values) if rows.keep(row)]
+    yield from (index for index, row in enumerate(values) if rows.keep(row))
 
 
 def _text_of_cell(cell: Any, origin: str, column: str) -> str | None:
@@ -409,6 +436,9 @@ def _holds_text(kind: Any) -> bool:
     )
 
 
+_NOT_READ = re.compile("encrypt|unsupported|not supported|not implemented|LZO|UNKNOWN", re.IGNORECASE)
+
+
 @contextmanager
 def _reading_parquet(file: Path | hub.HubFile, source: Source) -> Iterator[Any]:
     """Yield an open Parquet file that has the columns which its source reads."""
@@ -423,9 +453,9 @@ def _reading_parquet(file: Path | hub.HubFile, source: Source) -> Iterator[Any]:
             yield rows
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, pa.ArrowCapacityError) as error:
         raise _not_readable(file, str(error)) from None
-    except READ_ERRORS as error:
-        if "encrypted" in str(error):
-            raise _not_readable(file, "it is encrypted") from None
+    except (*READ_ERRORS, IndexError) as error:
+        if _NOT_READ.search(str(error)):
+            raise _not_readable(file, str(error)) from None
         if isinstance(file, Path):
             raise unreadable(file, error) from None
         raise InductionError(

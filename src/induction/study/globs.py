@@ -41,6 +41,8 @@ def _expand(folder: str, parts: list[str], is_excluded: Callable[[Path], bool]) 
     if part == "**":
         while rest and rest[0] == "**":
             rest = rest[1:]
+        if not rest and Path(folder).is_file():  # as Python's glob has it
+            yield folder
         for below in _folders(folder, is_excluded):
             yield from _expand(below, rest or ["*"], is_excluded)
     elif has_magic(part):
@@ -125,6 +127,8 @@ def _is_file(path: Path) -> bool:
         raise InductionError(f"{name}: not a regular file, but a pipe, socket or device. {exclude}")
     if not _is_utf8(path):
         raise InductionError(f"{name}: the file's name is not UTF-8. Rename it. {exclude}")
+    if "{" in name:
+        raise InductionError(f"{name}: Snakemake takes {{ in a file's name for a pattern. Rename it. {exclude}")
     if not os.access(path, os.R_OK):
         raise InductionError(f"{name}: cannot be read (Permission denied). {exclude}")
     return True
