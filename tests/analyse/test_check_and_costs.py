@@ -68,8 +68,24 @@ def met(models, folder):
     return [requirement.met for requirement in check(models, folder, folder)][:-2]
 
 
+def test_rows_of_the_last_snapshot_that_are_missing_are_named(tmp_path):
+    two = [model(n_layers=2, n_heads=2)]
+    for table in (HEADS, ABLATIONS):
+        folder = write(tmp_path / table.name)
+        part = folder / table.name / "model=m/block-0.parquet"
+        rows = table.read(part).drop("model")
+        columns = rows.with_columns(step=pl.lit(5)).to_dict(as_series=False)
+        table.write(part, columns)  # of an earlier snapshot alone
+        with pytest.raises(InductionError, match=f"{table.name}/model=m: rows of step 10.* are missing. Make it again"):
+            check(two, folder, folder)
+        columns = rows.head(rows.height - 1).to_dict(as_series=False)
+        table.write(part, columns)  # without the last head
+        with pytest.raises(InductionError, match=f"{table.name}/model=m: .* are missing for some heads"):
+            check(two, folder, folder)
+
+
 def test_two_layers(tmp_path):
-    two = [model(n_layers=2)]
+    two = [model(n_layers=2, n_heads=2)]
     assert met(two, write(tmp_path / "a")) == [True] * 6
     assert met(two, write(tmp_path / "b", best=0.5)) == [False, True, True, True, True, True]
     assert met(two, write(tmp_path / "c", icl=-0.2)) == [True, False, True, True, True, True]

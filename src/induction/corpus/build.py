@@ -29,6 +29,7 @@ from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
 from induction.files import FolderLock, fingerprint, replacing, sha256_file
+from induction.identity import job_identity
 from induction.study.corpora import Corpus
 from induction.study.reading import MODELS_FILE
 
@@ -81,6 +82,7 @@ def _build(config: Corpus, name: str, out: Path) -> None:
             "shards": _write_training(training, config.vocab_size, out),
             "files": _write_others(held_out, tokenizer, out),
         }
+        manifest["job"] = job_identity()
         # Of what was made, not of how: models go on where another configuration gives the same tokens.
         manifest["fingerprint"] = fingerprint([manifest["shards"], manifest["files"]])
         temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from induction.errors import InductionError
 from induction.files import replacing
+from induction.identity import job_identity
 
 _ENTRY = "induction"
 
@@ -17,7 +18,7 @@ _ENTRY = "induction"
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
     """Write arrays and what they are about; the same ones give the same bytes."""
     # One metadata entry: safetensors writes several in an order that changes from run to run.
-    content = save(tensors, metadata={_ENTRY: json.dumps(about, sort_keys=True)})
+    content = save(tensors, metadata={_ENTRY: json.dumps({**about, "identity": job_identity()}, sort_keys=True)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

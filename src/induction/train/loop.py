@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from induction.errors import InductionError
 from induction.files import fingerprint, write_json
+from induction.identity import job_identity
 from induction.models.tensor_files import tensor_writer
 from induction.study.architecture import Architecture
 from induction.study.schedule import Schedule
@@ -232,6 +233,7 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
             "architecture": recipe["architecture"],
             "recipe": fingerprint(recipe),
             "identity": identity,
+            "job": job_identity(),
             "corpus": corpus,
             "snapshots": progress.snapshots,
         },

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from induction.files import json_rows
 from induction.models.transformer import Transformer
-from induction.tables.places import PROGRESS
+from induction.places import PROGRESS
 
 _PLAIN_LINE_SECONDS = 15.0
 

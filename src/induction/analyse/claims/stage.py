@@ -13,12 +13,12 @@ from induction.analyse.claims.judging import Judgement, NotTestableError, summed
 from induction.analyse.claims.orders import orders
 from induction.analyse.claims.people import as_markdown
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.files import replacing
 from induction.study.reading import validate
 from induction.study.strict import Strict
 from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, ORDERS
-from induction.tables.provenance import provenance_of
 from induction.tables.schemas import TABLES
 from induction.tables.table import table_of
 
