@@ -1,12 +1,14 @@
 """Corpora: where text comes from, the vocabulary made from it, and what is kept out of training."""
 
-import glob
+import math
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
+from induction.study.globs import globbed
 from induction.study.strict import PositiveFloat, PositiveInt, Strict
 
 CORPUS_VERSION = 1
@@ -14,7 +16,7 @@ CORPUS_VERSION = 1
 
 Value = str | int | float | bool
 
-_LATER = ("hugging_face", "revision", "where", "max_documents", "max_characters")
+_LATER = ("hugging_face", "revision", "format", "where", "max_documents", "max_characters")
 
 
 class Source(Strict):
@@ -28,7 +30,13 @@ class Source(Strict):
     )
     files: str | None = Field(
         None,
-        description="Glob of text (.txt, .py, .md, …), .jsonl or .parquet files, plain or compressed (.gz, .bz2, .xz).",
+        description="Glob of files: plain text (.txt, .md, .py, …), JSON lines (.jsonl, .ndjson, .json) or Parquet "
+        "(.parquet), plain or compressed (.gz, .bz2, .xz, .zst). Other suffixes are refused unless `format` is set.",
+    )
+    format: Literal["text", "json-lines", "parquet"] | None = Field(
+        None,
+        description="What the files hold, compressed or not; default: what their suffixes say, and of .json and of "
+        "files without a suffix what their content shows.",
     )
     hugging_face: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = Field(
         None,
@@ -40,10 +48,10 @@ class Source(Strict):
         description="Of a data set: a commit of 40 digits, which gives the same corpus every time; or a tag or branch, "
         "of which the manifest records the commit.",
     )
-    text_field: str = Field("text", description="Column of .jsonl and .parquet files that holds the text.")
+    text_field: str = Field("text", description="Column of JSON lines and Parquet that holds the text.")
     group_by: tuple[str, ...] = Field(
         (),
-        description="Fields of .jsonl files: consecutive rows in which these are equal make one document, a line each.",
+        description="Fields of JSON lines: consecutive rows in which these are equal make one document, a line each.",
     )
     include: tuple[str, ...] = Field(
         ("*.py",),
@@ -58,7 +66,8 @@ class Source(Strict):
     exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
     where: dict[str, Value | tuple[Value, ...]] = Field(
         {},
-        description="Columns of .jsonl and .parquet files, and the value, or one of the values, that a row must have.",
+        description="Columns of JSON lines and Parquet, and the value, or one of the values, that a row must have. A "
+        "number is never equal to text or to true; values that no row has are an error.",
     )
     max_documents: PositiveInt | None = Field(
         None, description="Stop after so many documents, in the order of files and rows, short ones and duplicates too."
@@ -84,6 +93,15 @@ class Source(Strict):
             values = value if isinstance(value, (list, tuple)) else [value]
             if not values or not all(isinstance(one, (str, int, float)) for one in values):
                 raise ValueError(f"{column}: give a value (text, a number, true or false) or a list of values")
+            if not all(math.isfinite(one) for one in values if isinstance(one, float)):
+                raise ValueError(f"{column}: no row can be compared with a number that is not finite")
+            kinds = {_kind_of(one): one for one in values}
+            if len(kinds) > 1:
+                mixed = " and ".join(f"{kind} ({one!r})" for kind, one in kinds.items())
+                raise ValueError(
+                    f"{column}: values of one list are of one kind, and here are {mixed}. Quote what is meant as text, "
+                    "as in 'yes', 'true' or '1900'"
+                )
         return where
 
     @model_validator(mode="after")
@@ -102,6 +120,23 @@ class Source(Strict):
                 )
             if self.group_by or self.extract != "all":
                 raise ValueError("of a data set of hugging_face each row is a document: no group_by, no extract")
+            if self.format not in (None, "parquet"):
+                raise ValueError("format: of data sets of hugging_face only Parquet is read")
+        # What Snakemake hands to a job names every field; what a person writes names no package beside files.
+        written = "include" in self.model_fields_set and "package" not in self.model_fields_set
+        if self.files is not None and (written or self.include != ("*.py",)):
+            raise ValueError("include belongs to a package or a data set: of files, the glob says which to take")
+        columns = [name for name in ("where", "group_by") if getattr(self, name)]
+        columns += ["text_field"] if self.text_field != "text" else []
+        if self.format == "text" and columns:
+            raise ValueError(f"{columns[0]} is about columns, and format: text has none")
+        if self.extract != "all" and (columns or self.format in ("json-lines", "parquet")):
+            raise ValueError(
+                f"extract: {self.extract} is about Python files, and "
+                + (f"{columns[0]} about columns" if columns else f"format is {self.format}")
+            )
+        if self.format == "parquet" and self.group_by:
+            raise ValueError("group_by is about JSON lines, and format is parquet")
         return self
 
     @model_serializer(mode="wrap")
@@ -110,14 +145,28 @@ class Source(Strict):
         return {name: value for name, value in serialize(self).items() if value or name not in _LATER}
 
     def globbed_files(self) -> list[Path]:
-        """Return the files that the glob `files` names and `exclude` leaves, in the order of their names."""
-        found = (Path(name) for name in glob.glob(self.files or "", recursive=True))  # noqa: PTH207 (takes any glob)
-        return sorted(path for path in found if path.is_file() and not matches(path, self.exclude))
+        """Return the files that the glob `files` names and `exclude` leaves, in the order of their names.
+
+        Raises:
+            InductionError: one of them cannot be read or named, or a folder cannot be listed.
+        """
+        return globbed(self.files or "", lambda path: matches(path, self.exclude))
+
+
+def _kind_of(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    return "text" if isinstance(value, str) else "numbers"
 
 
 def matches(file: PurePath, patterns: tuple[str, ...]) -> bool:
     """Tell whether a file's name or its whole path matches one of some shell patterns."""
     return any(fnmatchcase(file.name, pattern) or fnmatchcase(file.as_posix(), pattern) for pattern in patterns)
+
+
+def unmatched_patterns(patterns: tuple[str, ...], files: Sequence[PurePath]) -> list[str]:
+    """Return the shell patterns that match none of some files."""
+    return [pattern for pattern in patterns if not any(matches(file, (pattern,)) for file in files)]
 
 
 class Corpus(Strict):
