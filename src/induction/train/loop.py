@@ -26,7 +26,6 @@ from induction.train.states import Progress, States
 from induction.train.stopping import LIMIT, Stop, alone, queue_again, stop_asked
 from induction.train.zero import ZeroEngine
 
-
 _ENTRY = ("step", "tokens", "file", "sha256")
 
 
