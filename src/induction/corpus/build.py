@@ -61,6 +61,7 @@ def _build(config: Corpus, name: str, out: Path) -> None:
     with replacing(out / MANIFEST) as temporary, _scratch(out / ".scratch") as scratch:
         order = DocumentOrder(scratch, config.held_out, config.seed)
         sources = _gather(config, order, where)
+        _check_split(order, config, where)
         with _told_of(where):
             tokenizer = train(order, config.vocab_size)
         training, held_out = _tokenise(order, tokenizer, config, scratch)
@@ -158,6 +159,23 @@ def _gather(config: Corpus, order: DocumentOrder, where: str) -> list[_Gathered]
                         order.add(number, text)
                 gathered.append(_Gathered(about, digest.hexdigest(), n_added, n_too_short))
     return gathered
+
+
+def _check_split(order: DocumentOrder, config: Corpus, where: str) -> None:
+    """Raise where documents went to training alone or to evaluation alone, before anything is computed of them.
+
+    Where there is none at all, the vocabulary says so.
+    """
+    n_documents, n_held_out = order.n_added, order.n_held_out
+    if not n_documents or 0 < n_held_out < n_documents:
+        return
+    what = "training" if n_held_out else "held-out"
+    few = "1 document" if n_documents == 1 else f"{n_documents} documents"
+    raise InductionError(
+        f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained on or held out as a "
+        "whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or page; some hundreds "
+        f"are enough. Of many documents, change held_out (now {config.held_out})."
+    )
 
 
 def _tokenise(order: DocumentOrder, tokenizer: Tokenizer, config: Corpus, scratch: Path) -> tuple[Split, Split]:

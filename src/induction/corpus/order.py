@@ -38,6 +38,10 @@ class DocumentOrder:
         self._paths = [folder / f"bucket-{number:03d}" for number in range(_N_BUCKETS)]
         self._below = held_out * 2 ** (8 * _DRAW_BYTES)
         self._seed = str(seed).encode()
+        self.n_added = 0
+        """Documents so far, duplicates among them."""
+        self.n_held_out = 0
+        """Those among them that are kept out of training."""
 
     def __enter__(self) -> Self:
         """Open the buckets to add documents; iterate after the `with` block."""
@@ -55,6 +59,8 @@ class DocumentOrder:
         file = self._files[digest[0] * _N_BUCKETS // 256]
         file.write(_RECORD.pack(digest[:_KEY_BYTES], source, held_out, len(text)))
         file.write(text)
+        self.n_added += 1
+        self.n_held_out += held_out
 
     def __iter__(self) -> Iterator[OrderedDocument]:
         """Yield each distinct text; a text that several sources hold counts as the first one's."""
