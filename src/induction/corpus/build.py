@@ -172,8 +172,8 @@ def _check_split(order: DocumentOrder, config: Corpus, where: str) -> None:
     what = "training" if n_held_out else "held-out"
     few = "1 document" if n_documents == 1 else f"{n_documents} documents"
     raise InductionError(
-        f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained on or held out as a "
-        "whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or page; some hundreds "
+        f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained "
+        "on or held out as a whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or page; some hundreds "
         f"are enough. Of many documents, change held_out (now {config.held_out})."
     )
 
