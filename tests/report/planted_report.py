@@ -65,7 +65,10 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     manifest = folder / "results/corpora/text/manifest.json"
     source = {"package": "numpy", "version": "2.0", "sha256": "00"}
     counted = {"vocab_size": 1024, "n_train_tokens": 9_000_001, "n_held_out_tokens": 70_002}
-    write_json(manifest, {"name": "text", "sources": [source], "fingerprint": "feed", **counted})
+    shared = {"n_tokens": 50, "share": 0.0123, "n_documents_above_half": 1}
+    dropped = {"share_before_dropping": 0.0456, "n_dropped_documents": 7, "n_dropped_tokens": 890}
+    told = {"name": "text", "sources": [source], "fingerprint": "feed", "overlap": shared | dropped}
+    write_json(manifest, {**told, **counted})
     content = {
         "study": "planted",
         "claims": claims,

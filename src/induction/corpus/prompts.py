@@ -90,7 +90,8 @@ def prompts(folder: Path, settings: Prompts, n_tokens: int, out: Path) -> None:
         "labels": writer.labels,
         "sha256": sha256(b"".join(arrays[name].tobytes() for name in _ARRAYS)).hexdigest(),
     }
-    write_tensors(out, arrays, {**about, "fingerprint": fingerprint(about)})
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, arrays, described)
 
 
 def read_prompts(path: Path) -> PromptSet:

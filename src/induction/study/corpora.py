@@ -181,9 +181,18 @@ class Corpus(Strict):
         0.05, description="Share of documents kept for evaluation, chosen by the hash of their text."
     )
     seed: int = Field(0, description="Decides the order of the documents and which are held out.")
+    max_overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Drop held-out documents of which a larger share occurs in the training text, counted in runs of "
+        "50 tokens; default: keep all. Training tokens and vocabulary stay the same.",
+    )
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
         if len({source.weight is None for source in self.sources}) > 1:
             raise ValueError("give every source a weight, or none")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None or name != "max_overlap"}

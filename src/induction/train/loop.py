@@ -27,6 +27,8 @@ from induction.train.states import Progress, States
 from induction.train.stopping import LIMIT, Stop, alone, queue_again, stop_asked
 from induction.train.zero import ZeroEngine
 
+_ENTRY = ("step", "tokens", "file", "sha256")
+
 
 class Tokens(Protocol):
     """Training tokens in the order of the shards; `induction.corpus` has one."""
@@ -37,8 +39,8 @@ class Tokens(Protocol):
         ...
 
     @property
-    def fingerprint(self) -> str:
-        """What identifies them."""
+    def training_fingerprint(self) -> str:
+        """What identifies them; held-out documents that are dropped do not change it."""
         ...
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -97,7 +99,7 @@ def train(
     schedule = Schedule(settings)
     _see_that_tokens_suffice(tokens, tokens_needed, schedule, architecture.n_ctx, settings["corpus"])
     identity = fingerprint(
-        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
+        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.training_fingerprint}]
     )
     states = States(manifest.parent, identity, ranks)
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
@@ -135,7 +137,7 @@ def train(
                     raise SystemExit(128 + asked)
                 _step(engine, progress, settings, schedule, data, watch, reporter)
         if ranks.first:
-            _write(progress, recipe, identity, tokens.fingerprint, manifest, table)
+            _write(progress, recipe, identity, tokens.training_fingerprint, manifest, table)
         ranks.wait()
 
 
@@ -235,7 +237,8 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
             "identity": identity,
             "job": job_identity(),
             "corpus": corpus,
-            "snapshots": progress.snapshots,
+            # In this order, whether they come from this process or from a state: the same bytes whatever was resumed.
+            "snapshots": [{name: entry[name] for name in _ENTRY} for entry in progress.snapshots],
         },
     )
 
