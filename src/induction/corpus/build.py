@@ -28,9 +28,10 @@ from induction.corpus.sources import describe, documents, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import FolderLock, fingerprint, replacing, sha256_file
+from induction.files import FolderLock, replacing, sealed, sha256_file
 from induction.study.corpora import Corpus
 from induction.study.reading import MODELS_FILE
+from induction.tables.manifests import corpus_fingerprint
 
 SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
@@ -82,8 +83,8 @@ def _build(config: Corpus, name: str, out: Path) -> None:
             "files": _write_others(held_out, tokenizer, out),
         }
         # Of what was made, not of how: models go on where another configuration gives the same tokens.
-        manifest["fingerprint"] = fingerprint([manifest["shards"], manifest["files"]])
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        manifest["fingerprint"] = corpus_fingerprint(manifest["shards"], manifest["files"])
+        temporary.write_text(json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
