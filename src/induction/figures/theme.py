@@ -129,7 +129,7 @@ small = mpl.rc_context(
 )
 """Decorator, within `styled`: the function draws many small panels."""
 
-_FORMATS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, dict[str, Any]] = {
     ".pdf": {"metadata": {"CreationDate": None}, "dpi": 300},
     ".svg": {"metadata": {"Date": None}, "dpi": 300},
     ".png": {"dpi": 300},
@@ -139,7 +139,7 @@ _FORMATS: dict[str, dict[str, Any]] = {
 @styled
 def save(figure: Figure, out: Path) -> None:
     """Write `out` as .pdf, .svg and .png; the same figure gives the same bytes."""
-    for suffix, options in _FORMATS.items():
+    for suffix, options in FORMATS.items():
         with replacing(out.with_name(out.name + suffix)) as temporary:
             figure.savefig(temporary, format=suffix[1:], **options)
             if suffix == ".svg":  # the report holds it, and checks it
