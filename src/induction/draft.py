@@ -159,8 +159,8 @@ def _made_earlier(marker: Path) -> list[Path]:
         within = (out / name).parent.resolve()
         if Path(name).is_absolute() or ".." in Path(name).parts or within != out.resolve() / Path(name).parent:
             raise InductionError(
-                f"{marker}: lists {name} as a file of the draft, which lies elsewhere, in {within}; nothing was removed. "
-                "Name another folder: --out FOLDER."
+                f"{marker}: lists {name} as a file of the draft, which lies elsewhere, in {within}; nothing was "
+                "removed. Name another folder: --out FOLDER."
             )
     return [out / name for name in noted]
 
