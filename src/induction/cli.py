@@ -869,6 +869,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except InductionError as error:
             print(f"induction: {error}", file=sys.stderr)
             sys.exit(2)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno is None:
+                raise
+            from induction.files import of_system
+
+            print(f"induction: {of_system(error)}", file=sys.stderr)
+            sys.exit(2)
         finally:
             print(end="", flush=True)  # here, where it can be told; not at the interpreter's end
     except BrokenPipeError:  # nobody reads on, as after `induction plan | head`

@@ -146,6 +146,14 @@ def cannot_write(path: Path, error: OSError) -> InductionError:
     return InductionError(f"{path}: cannot be written: {_because(path, error, 'written')}")
 
 
+def of_system(error: OSError) -> InductionError:
+    """Return the error of a fault of the operating system that nobody expected where it happened."""
+    if error.filename is None:
+        return InductionError(f"{error}. Check the file system and the limits of this process, then run again.")
+    path = Path(os.fsdecode(error.filename))
+    return InductionError(f"{path}: {_because(path, error, 'read')}")
+
+
 def is_fault_of_system(error: OSError) -> bool:
     """Return whether the operating system raised an error, not a library about what a file holds."""
     return error.errno is not None

@@ -6,14 +6,16 @@ a source that is added moves no document of the others between training and eval
 
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_N_BUCKETS = 128  # files open at once; of 10 billion tokens, a bucket holds some 0.3 GB of text
+_N_BUCKETS = 128  # of 10 billion tokens, a bucket holds some 0.3 GB of text
+_PENDING_BYTES = (
+    1 << 20
+)  # of each bucket, in memory until they are written: no file stays open, as few may be permitted
 _KEY_BYTES = 16
 _DRAW_BYTES = 8
 _RECORD = struct.Struct("<16sI?Q")  # key, source, held out, bytes of text
@@ -40,21 +42,32 @@ class DocumentOrder:
         self._seed = str(seed).encode()
 
     def __enter__(self) -> Self:
-        """Open the buckets to add documents; iterate after the `with` block."""
-        self._open = ExitStack()
-        self._files = [self._open.enter_context(path.open("wb")) for path in self._paths]
+        """Empty the buckets to add documents; iterate after the `with` block."""
+        for path in self._paths:
+            path.write_bytes(b"")
+        self._pending = [bytearray() for _ in self._paths]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._open.close()
+        if kind is None:
+            for bucket in range(_N_BUCKETS):
+                self._write(bucket)
 
     def add(self, source: int, text: bytes) -> None:
         """Add a document, as UTF-8."""
         digest = blake2b(text, digest_size=_KEY_BYTES + _DRAW_BYTES, key=self._seed).digest()
         held_out = int.from_bytes(digest[_KEY_BYTES:], "big") < self._below
-        file = self._files[digest[0] * _N_BUCKETS // 256]
-        file.write(_RECORD.pack(digest[:_KEY_BYTES], source, held_out, len(text)))
-        file.write(text)
+        bucket = digest[0] * _N_BUCKETS // 256
+        pending = self._pending[bucket]
+        pending += _RECORD.pack(digest[:_KEY_BYTES], source, held_out, len(text))
+        pending += text
+        if len(pending) >= _PENDING_BYTES:
+            self._write(bucket)
+
+    def _write(self, bucket: int) -> None:
+        with self._paths[bucket].open("ab") as file:
+            file.write(self._pending[bucket])
+        self._pending[bucket].clear()
 
     def __iter__(self) -> Iterator[OrderedDocument]:
         """Yield each distinct text; a text that several sources hold counts as the first one's."""

@@ -155,12 +155,12 @@ def _mapped(path: Path, dtype: np.dtype[Any], n_values: int) -> NDArray[Any]:
     try:
         # As a plain array: slices of np.memmap objects cost microseconds more.
         values = np.asarray(np.load(path, mmap_mode="r"))
-    except (ValueError, EOFError) as error:
-        raise InductionError(f"{path}: truncated or damaged ({error}). {_remake(path.parent)}") from None
     except OSError as error:
-        if error.errno is None:
-            raise InductionError(f"{path}: truncated or damaged ({error}). {_remake(path.parent)}") from None
-        raise _unreadable(path, error) from error
+        if error.errno is not None:
+            raise _unreadable(path, error) from error
+        raise _damaged(path, error) from None
+    except Exception as error:  # numpy lets those of Python's parser through, which reads the header
+        raise _damaged(path, error) from None
     if values.dtype != dtype or values.shape != (n_values,):
         raise InductionError(
             f"{path}: holds {values.dtype} of shape {values.shape}; the corpus's manifest says {n_values} values of "
@@ -176,6 +176,10 @@ def _check_hash(path: Path, sha256: str | None) -> None:
         raise _unreadable(path, error) from error
     if not is_same:
         raise _changed(path)
+
+
+def _damaged(path: Path, error: Exception) -> InductionError:
+    return InductionError(f"{path}: truncated or damaged ({error}). {_remake(path.parent)}")
 
 
 def _changed(path: Path) -> InductionError:
