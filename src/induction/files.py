@@ -190,9 +190,9 @@ def _is_of(path: Path, temporary: Path | None, error: OSError) -> bool:
         return _is_full(path.parent)
     if error.filename is None and error.errno in _WHILE_WRITING:
         return True
-    own = {str(path), *map(str, path.parents), *([str(temporary)] if temporary else [])}
     if error.filename is not None:
-        return str(error.filename) in own or str(error.filename2) in own
+        named = Path(os.fsdecode(error.filename))
+        return named == path or named in path.parents or (named.parent == path.parent and named.suffix == ".partial")
     return str(temporary or path) in str(error)  # pyarrow names the file in its words
 
 

@@ -71,9 +71,9 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     path = folder / TOKENIZER
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except PermissionError as error:
-        raise cannot_read(path, "tokenizer", error) from error
     except Exception as error:  # tokenizers raises no narrower one
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise cannot_read(path, "tokenizer", error) from error
         raise InductionError(
             f"{path}: not a whole tokenizer ({error}). Make the corpus again: snakemake --force {folder / MANIFEST}"
         ) from None
