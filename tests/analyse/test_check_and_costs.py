@@ -126,3 +126,13 @@ def test_costs_add_up(tmp_path):
     assert found.filter(pl.col("stage") == "pca").row(0) == ("pca", 1, 2.0, 2.0, 300.0)
     with pytest.raises(InductionError, match="no job has run yet"):
         costs(tmp_path / "none")
+
+
+@pytest.mark.parametrize("content", [b"", b"s\th:m:s\tmax_rss\n", b"s\tmax_rss\nlong\t3\n", b"\xff\x00\n\n", b"a\n1\n"])
+def test_a_benchmark_that_is_not_whole_is_passed_over(content, tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/odd.tsv").write_bytes(content)
+    with pytest.raises(InductionError, match="no job has run yet"):
+        costs(tmp_path)
+    (tmp_path / "train/m-0.tsv").write_text("s\tmax_rss\n2.5\t7\n")
+    assert costs(tmp_path).rows() == [("train", 1, 2.5, 2.5, 7.0)]

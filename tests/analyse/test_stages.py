@@ -198,7 +198,7 @@ def test_a_damaged_evaluation_set_is_told(small, tmp_path):
     whole = small["evaluation"].read_bytes()
     for kept in (0, 5, len(whole) - 4):
         small["evaluation"].write_bytes(whole[:kept])
-        with pytest.raises(InductionError, match="not a whole safetensors file"):
+        with pytest.raises(InductionError, match="not a whole evaluation set"):
             read_random_index(small["evaluation"])
 
 

@@ -11,10 +11,10 @@ from induction.corpus.evaluation import evaluation
 from induction.corpus.overlap import N_TOKENS, HeldOutRuns
 from induction.corpus.shards import open_corpus
 from induction.corpus.split import Split
-from induction.corpus.tensors import read_tensors
 from induction.errors import InductionError
 from induction.study.corpora import Corpus
 from induction.study.evaluation import Evaluation
+from induction.tables.tensors import read_tensors
 
 SOURCE = {"package": "numpy"}
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from corpus.small_corpora import build, random_texts, write_texts
+from corpus.small_corpora import build, random_texts, resealed, write_texts
 from induction.corpus.prompts import ANIMALS, COLORS, FRUITS, MONTHS, prompts, read_prompts
 from induction.errors import InductionError
 from induction.study.evaluation import Prompts
@@ -139,7 +139,7 @@ def test_same_seed_same_bytes_other_seed_other_prompts(corpora, tmp_path):
 def with_tokenizer(corpora, folder, tokenizer):
     shutil.copytree(corpora / "spaced", folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return resealed(folder)
 
 
 def test_a_vocabulary_that_joins_colon_and_label(corpora, tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 
 from figures.simulated_tables import STEPS, Planted, write_tables
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
-from induction.files import write_json
+from induction.files import sealed_svg, write_json
 from induction.tables.case_studies import CASE_STUDIES
 from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, FAILS, HOLDS, ORDERS, VERDICTS
+from induction.tables.manifests import corpus_fingerprint
 from induction.tables.table import table_of
 
 ROOT = Path(__file__).parents[2]
@@ -67,8 +68,20 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     counted = {"vocab_size": 1024, "n_train_tokens": 9_000_001, "n_held_out_tokens": 70_002}
     shared = {"n_tokens": 50, "share": 0.0123, "n_documents_above_half": 1}
     dropped = {"share_before_dropping": 0.0456, "n_dropped_documents": 7, "n_dropped_tokens": 890}
-    told = {"name": "text", "sources": [source], "fingerprint": "feed", "overlap": shared | dropped}
-    write_json(manifest, {**told, **counted})
+    uncounted = ("start_token", "n_documents", "n_train_characters", "n_held_out_documents", "n_unused_documents")
+    uncounted += ("n_unused_tokens", "n_too_short", "n_duplicates")
+    identity = {"shards": [], "files": {}, "fingerprint": corpus_fingerprint([], {})}
+    write_json(
+        manifest,
+        {
+            "name": "text",
+            "sources": [source],
+            "overlap": shared | dropped,
+            **identity,
+            **dict.fromkeys(uncounted, 0),
+            **counted,
+        },
+    )
     content = {
         "study": "planted",
         "claims": claims,
@@ -146,7 +159,7 @@ def _figure(folder, name, n_examples):
 def _svg(folder, name):
     path = folder / f"results/figures/{name}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(drawing(name))
+    path.write_bytes(sealed_svg(drawing(name)))
     return path
 
 

@@ -29,10 +29,11 @@ from induction.corpus.sources import describe, documents, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import FolderLock, fingerprint, replacing, sha256_file
+from induction.files import FolderLock, replacing, sealed, sha256_file
 from induction.identity import job_identity
 from induction.study.corpora import Corpus
 from induction.study.reading import MODELS_FILE
+from induction.tables.manifests import corpus_fingerprint
 
 SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
@@ -92,10 +93,10 @@ def _build(config: Corpus, name: str, out: Path) -> None:
         }
         manifest["job"] = job_identity()
         # Of what was made, not of how: models go on where another configuration gives the same tokens.
-        manifest["fingerprint"] = fingerprint([shards, files])
+        manifest["fingerprint"] = corpus_fingerprint(shards, files)
         # Of the corpus before held-out documents were dropped: which ones are dropped trains no model again.
-        manifest["training_fingerprint"] = fingerprint([shards, {**files, **_held_out_hashes(every, scratch)}])
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        manifest["training_fingerprint"] = corpus_fingerprint(shards, {**files, **_held_out_hashes(every, scratch)})
+        temporary.write_text(json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -175,8 +176,8 @@ def _check_split(order: DocumentOrder, config: Corpus, where: str) -> None:
     few = "1 document" if n_documents == 1 else f"{n_documents} documents"
     raise InductionError(
         f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained "
-        "on or held out as a whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or page; some hundreds "
-        f"are enough. Of many documents, change held_out (now {config.held_out})."
+        "on or held out as a whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or "
+        f"page; some hundreds are enough. Of many documents, change held_out (now {config.held_out})."
     )
 
 

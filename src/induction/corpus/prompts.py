@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from induction.corpus.shards import TOKENIZER, open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.corpus.tokenizer import read_tokenizer
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Prompts
+from induction.tables.tensors import read_tensors, write_tensors
 
 MONTHS = "January February March April May June July August September October November December"
 COLORS = "red blue green black white yellow brown purple pink gray violet gold silver crimson beige cyan"

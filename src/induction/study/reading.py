@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from induction.errors import InductionError, nearest
+from induction.files import cannot_read
 
 CONFIG_FILE = Path("config/config.yaml")
 MODELS_FILE = Path("config/models.yaml")
@@ -37,6 +38,8 @@ def read_yaml(path: Path) -> Any:
         raise InductionError(
             f"{path}: no such file. The configuration is read from the folder {path.parent}/"
         ) from None
+    except OSError as error:
+        raise cannot_read(path, "file of the configuration", error) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InductionError(f"{path}: not YAML: {error}") from error
 
