@@ -23,7 +23,12 @@ from induction.study.strict import (
 CORPUS_VERSION = 1
 """Raised by hand when corpora are made differently on purpose: every model is then trained anew."""
 
-Value = Annotated[str, Field(max_length=10_000)] | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | float | bool
+Value = (
+    Annotated[str, Field(max_length=10_000)]
+    | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+    | Annotated[float, Field(ge=-1e300, le=1e300)]
+    | bool
+)
 Word = Annotated[Line, Field(min_length=1)]
 PackageName = Annotated[str, Field(pattern=PACKAGE_PATTERN, max_length=200)]
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, max_length=100)]
