@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from induction.analyse.claims.people import MARKS, escaped, figures
+from induction.analyse.claims.people import MARKS, chance, escaped, figures, support
 from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
@@ -76,12 +76,13 @@ def plan() -> str:
 
 def claims() -> str:
     """Return the verdict on every claim with this study's figures; rules and reasons stand in the report."""
-    lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
+    lines = ["| # | claim | verdict | chance | window support | this study |", "|--:|---|---|--:|--:|---|"]
     rows = CLAIMS.read(ROOT / "results/tables/claims.parquet").to_dicts()
     for whole in rows:
         if whole["subject"] == ALL:
             shown = figures([row for row in rows if row["claim"] == whole["claim"]]) or whole["reason"]
-            cells = (str(whole["claim"]), whole["statement"], MARKS[whole["verdict"]], shown)
+            judged = (MARKS[whole["verdict"]], chance(whole), support(whole))
+            cells = (str(whole["claim"]), whole["statement"], *judged, shown)
             lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
