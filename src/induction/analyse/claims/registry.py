@@ -352,7 +352,7 @@ _CLAIMS = (
         "it flips at the change",
         f"Three or more sizes, one of which has a window. {_SIZES}Spearman correlation of size and the least-squares "
         "slope of the loss over ln(tokens), over all snapshots before the first of their windows and over all after "
-        "the last, the snapshot of no training left out. Supported if one of the two correlations is above 0 and the "
+        "the last, without the snapshot before training. Supported if one of the two correlations is above 0 and the "
         "other below; not supported if both are on the same side of 0. Inconclusive if some model has fewer than two "
         "snapshots before or after.",
         f"2026-11-25, after a review of a first trial: sizes are alike in all else. {_STATED} (sizes, two snapshots, "
