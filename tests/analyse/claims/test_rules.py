@@ -668,7 +668,7 @@ def test_every_bound_stands_in_the_rules_that_its_description_names():
 
 def test_amendments_have_dates_on_which_the_decision_page_says_more():
     page = (ROOT / "workflow/decisions/2026-11-25-claims.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (\S+)", page, re.M) == ["2026-11-30"]
+    assert re.findall(r"^## (\d{4}-\d\d-\d\d)", page, re.M) == ["2026-11-30"]
     for claim in CLAIMS.values():
         dates = re.findall(r"2026-11-\d\d", claim.amended)
         assert bool(dates) == bool(claim.amended)
