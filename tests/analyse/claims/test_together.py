@@ -205,7 +205,7 @@ def test_9_counts_stretches_of_training_with_a_pivot():
     # the stretch has 600 steps and so begins at one of 35 snapshots, 0 to 3400; with those at 600 to 1200 it has the pivot
     assert said.chance == pytest.approx(7 / 35)
     assert said.estimate[:3] == (60, 40, 70)
-    assert "at 2.46M, a sure pivot; 1 of 1 model agree" in said.reason
+    assert "at 2.46M, a certain pivot; 1 of 1 model agree" in said.reason
     assert said.verdict == INCONCLUSIVE
     twice = one_of(together.pivot(study(*[{"icl": ICL}] * 2, tables=lambda model: turns(model, {1200: SURE}))))
     assert twice.chance == pytest.approx((7 / 35) ** 2)
@@ -246,10 +246,10 @@ def test_reasons_tell_of_the_shuffle_where_three_models_have_both():
     places = [Change(start * MILLION, (start + 0.5) * MILLION) for start in (1, 3, 5)]
     changes = [{"icl": place, "prefix_matching": place} for place in places]
     said = one_of(together.prefix_matching(study(*changes))).reason
-    assert "of all 3 models with both, 3 overlap, and in 16.7% of the ways" in said
-    assert "of the ways" not in one_of(together.prefix_matching(study(*changes[:2]))).reason
+    assert "of all 3 models with both, 3 overlap, and as many do in 16.7% of the permutations" in said
+    assert "permutations" not in one_of(together.prefix_matching(study(*changes[:2]))).reason
     pivots = study(*changes, tables=lambda model: turns(model, {(600, 1500, 2500)[model.fields.seed]: SURE}))
-    assert "in 16.7% of the ways to deal out the sharpest pivots" in one_of(together.pivot(pivots)).reason
+    assert "in 16.7% of the permutations of the sharpest pivots" in one_of(together.pivot(pivots)).reason
 
 
 @pytest.mark.parametrize("judge", [together.prefix_matching, together.bump, together.departure, together.pivot])

@@ -85,7 +85,7 @@ def _with_any_head(evidence: Evidence, one: Architecture, judgement: Judgement) 
         if isinstance(rise, Window):
             found.append((rise.start, rise.end))
     where = f"rises at {in_millions(*spanned(found))} tokens" if found else "has no window either"
-    said = f". Followed is the head that is best at the end; the highest score of any head {where}"
+    said = f". The head that is best at the end is followed; the highest score of any head {where}"
     agreement = judgement.agreement
     return judgement._replace(
         reason=judgement.reason + said, agreement=agreement and agreement._replace(reason=agreement.reason + said)
@@ -242,8 +242,8 @@ def _shuffled(pairs: Sequence[Beside], name: str) -> str:
         return ""
     own = sum(overlap(*pair) for pair in pairs)
     return (
-        f"; of all {len(pairs)} models with both, {own} overlap, and in {permuted(pairs):.1%} of the ways to deal out "
-        f"{name} among them as many would"
+        f"; of all {len(pairs)} models with both, {own} overlap, and as many do in {permuted(pairs):.1%} of the "
+        f"permutations of {name} among them"
     )
 
 
@@ -283,8 +283,8 @@ class _Pivots(NamedTuple):
         stretch: the window, widened by one snapshot on both sides, tokens.
         greatest: the turn in it that decides, degrees.
         at: tokens of that turn.
-        sharpest: the place of the sharpest sure pivot of the whole training, twice; none without any.
-        chance: share of the stretches of training as long as that one that contain a sure pivot.
+        sharpest: the place of the sharpest certain pivot of the whole training, twice; none without any.
+        chance: share of the stretches of training as long as that one that contain a certain pivot.
     """
 
     verdict: str
@@ -339,7 +339,7 @@ def _share_with(tokens_S: Floats, pivot_S: NDArray[np.bool_], length: float) -> 
 
 
 def _pivoting(evidence: Evidence, one: Architecture, found: Sequence[_Pivots], shuffled: str) -> Judgement:
-    quantity = "the surest turn of the trajectory in the window, degrees"
+    quantity = "the most certain turn of the trajectory in the window, degrees"
     if not evidence.windows(one.models):
         return evidence.without_window(one, quantity)
     if not found:
@@ -374,4 +374,4 @@ def _in_seeds(n_found: int, n_seeds: int) -> str:
 
 
 def _sure_in(n_sure: int, n_seeds: int) -> str:
-    return "no sure pivot" if n_seeds == 1 and not n_sure else f"a sure pivot{_in_seeds(n_sure, n_seeds)}"
+    return "no certain pivot" if n_seeds == 1 and not n_sure else f"a certain pivot{_in_seeds(n_sure, n_seeds)}"
