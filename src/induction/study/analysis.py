@@ -75,7 +75,9 @@ class Claims(Strict):
     """
 
     min_seeds: Annotated[int, Field(ge=2)] = Field(
-        3, description="Seeds from which an interval over seeds is made; with fewer, intervals are over examples."
+        3,
+        description="Seeds from which an interval over seeds is made; with fewer, intervals are over examples. Least "
+        "number of pairs in claim 15 and of models in claim 21.",
     )
     early_icl_nats: PositiveFloat = Field(
         0.15, description="Claim 1: greatest size of the ICL score before the change (paper: under 0.15)."

@@ -160,7 +160,7 @@ def test_a_study_without_models_or_with_unknown_settings_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("absent", "untold"), [("heads", 4), ("pca", 9), ("repetitions", 13), ("phases", 6), ("onsets", None)]
+    ("absent", "untold"), [("heads", 4), ("pca", 9), ("repetitions", 13), ("phases", 6), ("onsets", None), ("replicates", 2)]
 )
 def test_a_table_of_which_no_part_is_given_counts_as_empty(tmp_path, absent, untold):
     paths = write_parts(tmp_path)

@@ -173,8 +173,13 @@ class Evidence:
         """Return a column of table `replicates` with the sample's own value.
 
         That stands in table `curves`; where it lacks the column, the mean over resamples does.
+
+        Raises:
+            NotTestableError: no part of table `replicates` is given of the model.
         """
         replicates, curves = self.rows("replicates", model), self.rows("curves", model)
+        if replicates.is_empty():
+            raise NotTestableError(f"needs table replicates of {model.name}, of which no part is given")
         resampled_SR = replicates[column].to_numpy().astype(np.float64)
         value_S = curves[column].to_numpy().astype(np.float64) if column in curves else resampled_SR.mean(axis=1)
         return Curve(replicates["tokens"].to_numpy().astype(np.float64), value_S, resampled_SR)
