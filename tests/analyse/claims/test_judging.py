@@ -190,6 +190,19 @@ def test_only_an_agreement_that_chance_does_not_explain_is_support(verdict, chan
     assert said.reason.endswith("; one seed")
 
 
+def test_change_points_at_random_times_are_support_in_fewer_than_one_study_in_twenty():
+    """Several claims of each study, each over several models with windows and change points of several widths."""
+    random, n_studies, n_false = np.random.default_rng(0), 3000, 0
+    training, window, widths = (0.0, 10.0), (3.0, 4.0), (0.2, 0.8, 2.0)
+    chances = tuple(chance_of_overlap(window, width, training) for width in widths)
+    for _ in range(n_studies):
+        starts = random.uniform(0, 10.0 - np.array(widths), size=(4, len(widths)))
+        n_agreed = [sum(overlap(window, (s, s + w)) for s, w in zip(row, widths, strict=True)) for row in starts]
+        claims = [co_occurring(SUPPORTED, chances, n) for n in n_agreed]
+        n_false += any(said.verdict == SUPPORTED for said in weighed(claims, 0.05, "claims"))
+    assert 0 < n_false / n_studies < 0.05
+
+
 def test_an_agreement_without_a_chance_is_no_support():
     (said,) = weighed([co_occurring(SUPPORTED, (), 0)], 0.05, "subjects")
     assert (said.verdict, said.chance) == (INCONCLUSIVE, None)

@@ -136,8 +136,8 @@ def test_every_row_has_its_rule_and_what_was_amended(tmp_path):
     for row in told.to_dicts():
         claim = REGISTRY[row["claim"]]
         assert (row["rule"], row["common_rule"], row["amended"]) == (claim.rule, COMMON_RULE, claim.amended)
-    assert COMMON_RULE in people
-    assert all(escaped(claim.rule) in people and escaped(claim.amended) in people for claim in REGISTRY.values())
+    lines = people.splitlines()[2:]
+    assert [line.split(" | ")[-1] for line in lines] == [f"{escaped(claim.amended)} |" for claim in REGISTRY.values()]
 
 
 @pytest.mark.parametrize("table", ["curves", "replicates", "phases", "onsets", "heads", "pca", "repetitions"])
@@ -160,7 +160,8 @@ def test_a_study_without_models_or_with_unknown_settings_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("absent", "untold"), [("heads", 4), ("pca", 9), ("repetitions", 13), ("phases", 6), ("onsets", None), ("replicates", 2)]
+    ("absent", "untold"),
+    [("heads", 4), ("pca", 9), ("repetitions", 13), ("phases", 6), ("onsets", None), ("replicates", 2)],
 )
 def test_a_table_of_which_no_part_is_given_counts_as_empty(tmp_path, absent, untold):
     paths = write_parts(tmp_path)

@@ -1,4 +1,4 @@
-"""The claims as a page for people."""
+"""The claims as a table for people."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -10,34 +10,21 @@ MARKS = {SUPPORTED: "**supported**", NOT_SUPPORTED: "**not supported**", INCONCL
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the claims as a page: a line for each with its verdict and why, then every rule with its amendments.
+    """Return a line for each claim: its verdict and why, and the figures of its subjects; docs/claims.md explains them.
 
     Args:
         rows: rows of table `claims`, that of all subjects first in each claim.
     """
-    header = ("#", "claim", "the paper", "this study", "verdict", "chance", "window support", "why")
-    lines = [f"| {' | '.join(header)} |", "|--:|---|---|---|---|--:|--:|---|"]
-    wholes = [row for row in rows if row["subject"] == ALL]
-    for whole in wholes:
-        subjects = [row for row in rows if row["claim"] == whole["claim"]]
-        measured = figures(subjects, with_verdicts=True) or "–"
-        verdict = (MARKS[whole["verdict"]], chance(whole), support(whole), whole["reason"])
-        cells = (str(whole["claim"]), whole["statement"], whole["paper"], measured, *verdict)
-        lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
-    lines += ["", LEGEND]
-    if wholes:
-        lines += ["", "Common to all rules:", "", wholes[0]["common_rule"], ""]
-        lines += ["| # | rule | amended |", "|--:|---|---|"]
-        lines += [f"| {row['claim']} | {escaped(row['rule'])} | {escaped(row['amended'] or '–')} |" for row in wholes]
+    header = ("#", "claim", "the paper", "this study", "verdict", "chance", "window support", "why", "rule amended")
+    lines = [f"| {' | '.join(header)} |", "|--:|---|---|---|---|--:|--:|---|---|"]
+    for whole in rows:
+        if whole["subject"] == ALL:
+            of_claim = [row for row in rows if row["claim"] == whole["claim"]]
+            measured = figures(of_claim, with_verdicts=True) or "–"
+            judged = (MARKS[whole["verdict"]], chance(whole), support(whole), whole["reason"], whole["amended"] or "–")
+            cells = (str(whole["claim"]), whole["statement"], whole["paper"], measured, *judged)
+            lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return "\n".join(lines)
-
-
-LEGEND = (
-    "Chance: probability that change points at random times agree as well; of a claim as a whole over all its models, "
-    "adjusted over the claims of co-occurrence. Window support: share of the bootstrap resamples that have the window "
-    "on which the verdict rests, the most marginal one of several."
-)
-"""What the columns mean, for readers of the table."""
 
 
 def chance(row: Mapping[str, Any]) -> str:
