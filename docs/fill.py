@@ -1,4 +1,6 @@
-"""Fill README.md with what the last run measured, and docs/cluster.md with the plan: `make readme`, after `make demo`.
+"""Fill README.md with what the last run measured, docs/cluster.md with the plan and docs/claims.md with the rules.
+
+`make readme`, after `make demo`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its claims and costs, the tables'
 columns, the benchmark of measuring.
@@ -12,12 +14,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from induction.analyse.claims.people import MARKS, escaped, figures
+from induction.analyse.claims.people import MARKS, chance, escaped, figures, support
+from induction.analyse.claims.registry import CLAIMS as REGISTRY
+from induction.analyse.claims.registry import COMMON_RULE
 from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
-README, CLUSTER = ROOT / "README.md", ROOT / "docs/cluster.md"
+README, CLUSTER, RULES = ROOT / "README.md", ROOT / "docs/cluster.md", ROOT / "docs/claims.md"
 WIDTH = 1400  # pixels, of the figures in the README
 
 
@@ -74,14 +78,26 @@ def plan() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
+def rules() -> str:
+    """Return what all rules of the claims have in common, and each rule with its amendments."""
+    common, *amendments = COMMON_RULE.split(" Amended on ")
+    lines = ["**Common to all rules.** " + common, *(f"Amended on {amendment}" for amendment in amendments)]
+    for claim in REGISTRY.values():
+        lines.append(f"**{claim.number}. {claim.statement}** Paper: {claim.paper}. {claim.rule}")
+        if claim.amended:
+            lines.append(f"Amended: {claim.amended}")
+    return "\n\n".join(lines)
+
+
 def claims() -> str:
     """Return the verdict on every claim with this study's figures; rules and reasons stand in the report."""
-    lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
+    lines = ["| # | claim | verdict | chance | window support | this study |", "|--:|---|---|--:|--:|---|"]
     rows = CLAIMS.read(ROOT / "results/tables/claims.parquet").to_dicts()
     for whole in rows:
         if whole["subject"] == ALL:
             shown = figures([row for row in rows if row["claim"] == whole["claim"]]) or whole["reason"]
-            cells = (str(whole["claim"]), whole["statement"], MARKS[whole["verdict"]], shown)
+            judged = (MARKS[whole["verdict"]], chance(whole), support(whole))
+            cells = (str(whole["claim"]), whole["statement"], *judged, shown)
             lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -108,6 +124,7 @@ if __name__ == "__main__":
     for name, content in products.items():
         text = fill(text, name, content)
     README.write_text(text, encoding="utf-8")
+    RULES.write_text(fill(RULES.read_text(encoding="utf-8"), "rules", rules()), encoding="utf-8")
     CLUSTER.write_text(fill(CLUSTER.read_text(encoding="utf-8"), "plan", plan()), encoding="utf-8")
     for path in (ROOT / "results/figures").glob("*.png"):
         figure = Image.open(path).convert("RGB")

@@ -17,6 +17,29 @@ def test_the_tables_are_those_of_the_code():
     assert FILL["fill"](README, "tables", FILL["tables"]()) == README
 
 
+def test_the_rules_of_the_claims_are_those_of_the_code():
+    """Else: make readme."""
+    page = FILL["RULES"].read_text(encoding="utf-8")
+    assert FILL["fill"](page, "rules", FILL["rules"]()) == page
+
+
+def test_the_table_of_claims_has_the_chance_and_the_window_support_of_each_verdict(tmp_path, monkeypatch):
+    from analyse.claims.test_stage import judge, write_parts
+
+    judge(write_parts(tmp_path), tmp_path)
+    (tmp_path / "results/tables").mkdir(parents=True)
+    (tmp_path / "claims.parquet").rename(tmp_path / "results/tables/claims.parquet")
+    monkeypatch.setitem(FILL["claims"].__globals__, "ROOT", tmp_path)
+    header, _, *lines = FILL["claims"]().splitlines()
+    assert header == "| # | claim | verdict | chance | window support | this study |"
+    cells = {int(line.split(" | ")[0].strip("| ")): line.split(" | ") for line in lines}
+    assert sorted(cells) == list(range(1, 30))
+    assert cells[6][2] == "**supported**"
+    assert float(cells[6][3]) < 0.05
+    assert [cells[number][4] for number in (2, 6)] == ["1.00", "1.00"]
+    assert cells[19][3:5] == ["", ""]
+
+
 def test_the_plan_on_the_cluster_page_is_that_of_the_code(monkeypatch):
     """Else: make readme."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -31,7 +54,7 @@ def test_measured_parts_are_filled_in():
 
 
 def test_every_file_that_is_named_exists():
-    for page in (ROOT / "README.md", ROOT / "docs/cluster.md"):
+    for page in (ROOT / "README.md", ROOT / "docs/cluster.md", ROOT / "docs/claims.md"):
         for path in re.findall(r"\]\(([a-zA-Z.][^)#:]*)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / path).exists(), path
 
