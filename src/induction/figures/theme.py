@@ -269,6 +269,9 @@ def tokens_axis(axis: Axes, n_ticks: int, time: Time) -> None:
     """Make x an axis of training tokens; a logarithmic one starts at the first snapshot after step 0."""
     if time == "log":
         axis.set_xscale("log", nonpositive="mask")
+        # Limits of an axis without data: what axes share before this is linear, and no data replaces it where no
+        # snapshot, or one, is after step 0.
+        axis.set_xlim(1, 10, auto=True)
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.margins(x=_TOKENS_MARGIN)
     axis.xaxis.set_major_locator(_tokens_locator(n_ticks, time))
