@@ -16,7 +16,7 @@ from induction.tables.ablations import FULL
 from measure.drawn_models import drawn_model
 
 D, H, E, T = 256, 4, 64, 512
-V = 1 << 13
+V = 1 << 12
 KINDS = {
     "attention": {},
     "smeared keys": {"smeared_keys": True},
@@ -56,8 +56,8 @@ def test_the_count_is_that_of_the_tensors():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sure", [False, True], ids=["", "sums out of range"])
 def test_losses_hold_a_few_streams_scores_and_logits(kind, sure):
-    """An example's logits would be 17 MB a copy, and 134 MB with the paper's vocabulary."""
-    model, tokens_BT = model_of(V, **KINDS[kind]), tokens_of(6)
+    """An example's logits would be 8 MB a copy, and 134 MB with the paper's vocabulary."""
+    model, tokens_BT = model_of(V, **KINDS[kind]), tokens_of(3)
     if sure:
         model.W_U *= 1e4
     at_once = max(1, (1 << 18) // (T * D))
@@ -73,19 +73,19 @@ def test_losses_hold_a_few_streams_scores_and_logits(kind, sure):
 
 
 def losses_of(model):
-    return lambda: example_losses(model, tokens_of(4))
+    return lambda: example_losses(model, tokens_of(2))
 
 
 def ablations_of(model, mode):
-    asked = torch.tensor([[50, 499]]).expand(4, -1)
+    asked = torch.tensor([[50, 499]]).expand(2, -1)
     ablations = single_heads(model, mode) if mode else single_heads(model)
-    return lambda: ablated_losses(model, tokens_of(4), asked, ablations)
+    return lambda: ablated_losses(model, tokens_of(2), asked, ablations)
 
 
 def heads_of(model):
     generator = np.random.default_rng(0)
     drawn = np.stack([generator.permutation(V)[:25] for _ in range(4)]).astype(np.int32)
-    probes = HeadProbes(np.tile(drawn, 3), 25, drawn, tokens_of(4).numpy().astype(np.int32))
+    probes = HeadProbes(np.tile(drawn, 3), 25, drawn, tokens_of(2).numpy().astype(np.int32))
     return lambda: score_heads(model, probes)
 
 
