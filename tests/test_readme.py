@@ -47,6 +47,25 @@ def test_the_plan_on_the_cluster_page_is_that_of_the_code(monkeypatch):
     assert FILL["fill"](page, "plan", FILL["plan"]()) == page
 
 
+def test_the_benchmark_is_that_of_its_file():
+    """Else: python docs/fill.py bench."""
+    assert FILL["fill"](README, "bench", FILL["bench"]()) == README
+
+
+def test_ratios_are_ranges_over_machines_that_are_each_named():
+    first = {"ratio": 5.21, "sweep_of_forward": 0.2, "asked_rows_peer": {"ratio": 30.0}, "load": 1.24}
+    machines = [
+        {"name": "A", "date": "2026-01-01", "seconds": "CPU time", "cases": {"heads": first, "losses": {"ratio": 1.0}}},
+        {"name": "B", "date": "2026-02-02", "seconds": "wall time", "cases": {"heads": {"ratio": 3.94}}},
+    ]
+    table = FILL["bench_tables"](machines).splitlines()
+    assert table[2:4] == ["| `heads` | 3.9 to 5.2 | 30.0 | 0.20 |  |  |", "| `losses` | 1.0 |  |  |  |  |"]
+    assert table[-2:] == [
+        "| A | 2026-01-01, CPU time, load 1.2 | 5.2 | 1.0 |",
+        "| B | 2026-02-02, wall time | 3.9 | not measured |",
+    ]
+
+
 def test_measured_parts_are_filled_in():
     for name in ("check", "claims", "costs"):
         inside = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", README, re.S)

@@ -51,9 +51,7 @@ def best_at_each_snapshot(axis: Axes, inputs: FigureInputs, architecture: Archit
 
 def best_handle() -> Artist:
     """Return the legend's entry of `best_at_each_snapshot`."""
-    return theme.line(
-        "best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")}
-    )
+    return theme.line("best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")})
 
 
 def family_colour(inputs: FigureInputs, family: str) -> str:
