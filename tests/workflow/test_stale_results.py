@@ -146,6 +146,14 @@ def test_the_rules_read_what_the_graph_of_stages_says(stub):
     assert seen == len(list(every_node(jobs))) > 25
 
 
+def test_a_study_without_the_figure_of_the_abstract_task_does_not_need_its_prompts(stub):
+    stub.configure(families=SMALL, study={**SMALL_STUDY, "figures": {"phase_change": {"families": ["attn"]}}})
+    planned = {job.split()[0] for job in stub.planned("--forceall", "tables", "all")}
+    assert planned & {"prompts", "pattern_tasks", "case_studies"} == set()
+    assert {"claims", "report", "phase_change_figure"} <= planned
+    stub.change(0)
+
+
 def test_a_stage_that_fails_after_a_change_is_planned_again_with_all_that_reads_it(stub):
     jobs = jobs_of(stub)
     for number, command in enumerate(COMMANDS, start=1):
