@@ -38,6 +38,10 @@ class DocumentOrder:
         self._paths = [folder / f"bucket-{number:03d}" for number in range(_N_BUCKETS)]
         self._below = held_out * 2 ** (8 * _DRAW_BYTES)
         self._seed = str(seed).encode()
+        self.n_added = 0
+        """Documents so far, duplicates among them."""
+        self.n_held_out = 0
+        """Those among them that are kept out of training."""
 
     def __enter__(self) -> Self:
         """Empty the buckets to add documents; iterate after the `with` block."""
@@ -60,6 +64,8 @@ class DocumentOrder:
         self._waiting[number] += text
         if len(self._waiting[number]) >= _BUFFER_BYTES:
             self._flush(number)
+        self.n_added += 1
+        self.n_held_out += held_out
 
     def _flush(self, number: int) -> None:
         with self._paths[number].open("ab") as file:
