@@ -20,6 +20,8 @@ try:
         require_slurm(sys.argv)
     study = Jobs(load_study(Path(), text_given(config, "study", typed)))
     cluster = Cluster(study.study, site, checkout)
+    if workflow.is_main_process:
+        study.check_files()
 except InductionError as error:
     raise WorkflowError(str(error)) from None
 

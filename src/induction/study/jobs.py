@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.config import FigureModels
 from induction.study.corpora import CORPUS_VERSION
 from induction.study.digests import code_digest
+from induction.study.reading import MODELS_FILE
 from induction.study.stages import MADE_BESIDE, STAGES, Graph, Node
 from induction.study.steps import every_nth
 from induction.study.study import Model, Study
@@ -100,8 +102,25 @@ class Jobs:
 
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
-        sources = self.study.corpus(wildcards.corpus).sources
-        return [str(path) for source in sources if source.files for path in source.globbed_files()]
+        return self._files_of(wildcards.corpus)
+
+    def check_files(self) -> None:
+        """See that every file can be read that the models' corpora read.
+
+        Raises:
+            InductionError: one cannot, or Snakemake cannot handle its name.
+        """
+        for name in self.corpora:
+            self._files_of(name)
+
+    def _files_of(self, corpus: str) -> list[str]:
+        files = []
+        for number, source in enumerate(self.study.corpus(corpus).sources):
+            try:
+                files += [str(path) for path in source.globbed_files()] if source.files else []
+            except InductionError as error:
+                raise InductionError(f"{MODELS_FILE}: corpora.{corpus}.sources.{number}: {error}") from None
+        return files
 
     def evaluation_json(self, _wildcards: Any) -> str:
         """Return how the evaluation set is made."""
