@@ -1,7 +1,6 @@
 """What a study that reads files says of them before it plans a job."""
 
 import pytest
-
 from project import CORPORA, Project
 
 TARGET = "results/corpora/words/manifest.json"
