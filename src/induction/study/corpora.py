@@ -16,7 +16,7 @@ CORPUS_VERSION = 1
 
 Value = str | int | float | bool
 
-_LATER = ("hugging_face", "revision", "format", "where", "max_documents", "max_characters")
+_LATER = ("digest", "hugging_face", "revision", "format", "where", "max_documents", "max_characters")
 
 
 class Source(Strict):
@@ -37,6 +37,11 @@ class Source(Strict):
         None,
         description="What the files hold, compressed or not; default: what their suffixes say, and of .json and of "
         "files without a suffix what their content shows.",
+    )
+    digest: str | None = Field(
+        None,
+        description="Of files: digest of the paths, sizes and bytes that they must have, as in the corpus's manifest; "
+        "default: that of the files that are there, so that any change of them builds the corpus again.",
     )
     hugging_face: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = Field(
         None,
@@ -110,6 +115,8 @@ class Source(Strict):
             raise ValueError("a source names either a package or files or a data set of hugging_face")
         if self.version is not None and self.package is None:
             raise ValueError("version belongs to a package")
+        if self.digest is not None and self.files is None:
+            raise ValueError("digest belongs to files")
         if self.revision is not None and self.hugging_face is None:
             raise ValueError("revision belongs to a data set of hugging_face")
         if self.hugging_face is not None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.config import FigureModels
-from induction.study.corpora import CORPUS_VERSION
+from induction.study.contents import digest_of
+from induction.study.corpora import CORPUS_VERSION, Source
 from induction.study.digests import code_digest
+from induction.study.reading import MODELS_FILE
 from induction.study.stages import MADE_BESIDE, STAGES, Graph, Node
 from induction.study.steps import every_nth
 from induction.study.study import Model, Study
@@ -47,6 +50,7 @@ class Jobs:
     def __init__(self, study: Study, results: Path = Path("results")) -> None:
         self.study = study
         self.graph = Graph(study, results)
+        self._corpora: dict[str, str] = {}
         self._identities: dict[Node, str] = {}
         self._codes: dict[Node, str] = {}
 
@@ -90,18 +94,18 @@ class Jobs:
     # --- corpora ------------------------------------------------------------------------------------------------
 
     def corpus_json(self, wildcards: Any) -> str:
-        """Return a corpus's configuration, with the versions of the packages it reads."""
-        corpus = self.study.corpus(wildcards.corpus)
-        content = corpus.model_dump(mode="json")
-        for source in content["sources"]:
-            if source["package"]:
-                source["version"] = source["version"] or _installed(source["package"])
-        return json.dumps(content, sort_keys=True)
-
-    def corpus_files(self, wildcards: Any) -> list[str]:
-        """Return the files that a corpus reads, so that changing one of them makes it anew."""
-        sources = self.study.corpus(wildcards.corpus).sources
-        return [str(path) for source in sources if source.files for path in source.globbed_files()]
+        """Return a corpus's configuration, with versions of packages and digests of the files that it reads."""
+        name = wildcards.corpus
+        if name not in self._corpora:
+            corpus = self.study.corpus(name)
+            content = corpus.model_dump(mode="json")
+            for number, source in enumerate(corpus.sources):
+                try:
+                    content["sources"][number] |= _identified(source)
+                except InductionError as error:
+                    raise InductionError(f"{MODELS_FILE}: corpora.{name}.sources.{number}: {error}") from None
+            self._corpora[name] = json.dumps(content, sort_keys=True)
+        return self._corpora[name]
 
     def evaluation_json(self, _wildcards: Any) -> str:
         """Return how the evaluation set is made."""
@@ -430,6 +434,16 @@ _SETTINGS: dict[str, tuple[Callable[[Jobs, Any], Any], ...]] = {
     "report": (Jobs.report_json,),
 }
 """What each stage is given besides its inputs: the functions that its rule names."""
+
+
+def _identified(source: Source) -> dict[str, str | None]:
+    """Return what identifies the text of a source: a version or a digest. Of a data set, its revision does."""
+    if source.package:
+        return {"version": source.version or _installed(source.package)}
+    if not source.files or source.digest:
+        return {}
+    files = source.globbed_files()
+    return {"digest": digest_of(files)} if files else {}  # where there is none, the stage says so
 
 
 def _installed(package: str) -> str | None:
