@@ -268,12 +268,12 @@ def _measuring(args: Arguments, evaluation: str = "") -> dict[str, Any]:
     """Prepare this process; return where to compute and what the footer says of the inputs."""
     import torch
 
-    from induction.files import read_json
     from induction.models.cpu import prepare_cpu
+    from induction.models.snapshots import read_block
 
     prepare_cpu()
-    manifest = read_json(args.block, "block manifest")
-    provenance = {"recipe": manifest["identity"], "corpus": manifest["corpus"]}
+    block = read_block(args.block)
+    provenance = {"recipe": block.identity, "corpus": block.corpus}
     if evaluation:
         provenance["evaluation"] = evaluation
     return {"device": "cuda" if torch.cuda.is_available() else "cpu", "provenance": provenance}
@@ -1076,6 +1076,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(args)
         except InductionError as error:
             print(f"induction: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno is None:
+                raise
+            from induction.files import of_system
+
+            print(f"induction: {of_system(error)}", file=sys.stderr)
             sys.exit(2)
         finally:
             print(end="", flush=True)  # here, where it can be told; not at the interpreter's end

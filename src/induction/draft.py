@@ -5,7 +5,6 @@ is made anew from its measured blocks, tables of last snapshots are taken where 
 """
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from induction.artefacts.origins import is_stale
 from induction.corpus.token_classes import read_classed_examples
 from induction.errors import InductionError
 from induction.figures.stage import figure
-from induction.files import replacing
+from induction.figures.theme import FORMATS
+from induction.files import cannot_write, read_json, replacing, write_json
 from induction.places import part_of
 from induction.study.jobs import Jobs
 from induction.study.stages import Node
@@ -65,7 +65,8 @@ def draft(study: Study, results: Path, out: Path, names: Sequence[str] = ()) -> 
         What was made. A figure that nothing can be shown of yet is left out, with the reason.
 
     Raises:
-        InductionError: no block of any model is measured yet, or a figure is none of the study's.
+        InductionError: no block of any model is measured yet, a figure is none of the study's, or `out` holds files
+            that no draft made.
     """
     jobs = Jobs(study, results)
     for name in names:
@@ -78,23 +79,23 @@ def draft(study: Study, results: Path, out: Path, names: Sequence[str] = ()) -> 
         raise InductionError(
             f"{results}/tables: no block of study {study.name} has both losses and heads yet. Run snakemake first."
         )
-    shutil.rmtree(out / "tables", ignore_errors=True)  # of an earlier draft
-    shutil.rmtree(out / "figures", ignore_errors=True)
-    (out / "claims.md").unlink(missing_ok=True)
+    drawn_figures = [out / "figures" / name for name in names or jobs.figures]
+    made = _files_of_draft(out, [model.name for model in begun], drawn_figures)
+    _begin(out, made)
     for model in begun:
         _analyse(model, blocks[model.name], study, current, out / "tables", left_out)
     _shared(begun, blocks, jobs, current, out, left_out)
     parts = _parts(study, blocks, current, out / "tables")
     drawn = []
-    for name in names or jobs.figures:
+    for figure_out in drawn_figures:
+        name = figure_out.name
         asked = SimpleNamespace(figure=name)
         of_models = {model.name for model in study.models_of(name)}
         given = [path for path, model in parts if model is None or model in of_models]
         settings = jobs.figure_json(asked)
-        if _tried(
-            name, left_out, figure, name, given, jobs.figure_models_json(asked), settings, out / "figures" / name
-        ):
+        if _tried(name, left_out, figure, name, given, jobs.figure_models_json(asked), settings, figure_out):
             drawn.append(name)
+    _note_made(out, [path for path in made if path.is_file()])
     return Drawn(
         {name: (len(found), len(study.models[name].blocks)) for name, found in blocks.items()}, drawn, left_out
     )
@@ -106,6 +107,65 @@ def as_text(drawn: Drawn, out: Path) -> str:
     lines += [f"{out}/figures/{name}.pdf" for name in drawn.figures]
     lines += [f"left out: {what}: {why}" for what, why in drawn.left_out.items()]
     return "\n".join(lines)
+
+
+_MARKER = ".draft.json"
+"""In the folder of a draft: the files that it has made there, and that the next one may remove."""
+
+
+def _files_of_draft(out: Path, models: Sequence[str], figures: Sequence[Path]) -> list[Path]:
+    """Return all files that a draft may write."""
+    tables = [part_of(out / "tables", table, model) for table in _ANALYSED for model in models]
+    shared = [out / "tables" / f"{table}.parquet" for table in ("pca", "claims", "orders")]
+    drawings = [path.with_name(path.name + suffix) for path in figures for suffix in FORMATS]
+    return [*tables, *shared, out / "claims.md", *drawings]
+
+
+def _begin(out: Path, planned: Sequence[Path]) -> None:
+    """Remove what an earlier draft made in a folder, and note what this one may make.
+
+    Raises:
+        InductionError: the folder is not empty and is not a draft's, or holds a file that no draft made where this one
+            writes.
+    """
+    marker = out / _MARKER
+    try:
+        content = sorted(out.iterdir()) if out.is_dir() else []
+        made = _made_earlier(marker) if marker.is_file() else []
+        if content and not marker.is_file():
+            raise InductionError(
+                f"{out}: this folder holds {content[0].name} and is not the folder of a draft; nothing was removed. "
+                "Name a new or empty folder: --out FOLDER. If an earlier version made a draft here, delete it."
+            )
+        if foreign := [path for path in planned if path not in made and path.exists()]:
+            raise InductionError(
+                f"{foreign[0]}: a draft writes here, and no draft made this file; nothing was removed. Move it away, "
+                "or name another folder: --out FOLDER."
+            )
+        for path in made:
+            path.unlink(missing_ok=True)
+        _note_made(out, planned)
+    except OSError as error:
+        raise cannot_write(out if error.filename is None else Path(error.filename), error) from error
+
+
+def _note_made(out: Path, made: Sequence[Path]) -> None:
+    write_json(out / _MARKER, sorted(path.relative_to(out).as_posix() for path in made))
+
+
+def _made_earlier(marker: Path) -> list[Path]:
+    """Return the files that a draft has noted; each lies in the marker's folder, whatever links are on the way."""
+    out, noted = marker.parent, read_json(marker, "list of a draft's files")
+    if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
+        raise InductionError(f"{marker}: not the list of a draft's files. Name another folder: --out FOLDER.")
+    for name in noted:
+        within = (out / name).parent.resolve()
+        if Path(name).is_absolute() or ".." in Path(name).parts or within != out.resolve() / Path(name).parent:
+            raise InductionError(
+                f"{marker}: lists {name} as a file of the draft, which lies elsewhere, in {within}; nothing was "
+                "removed. Name another folder: --out FOLDER."
+            )
+    return [out / name for name in noted]
 
 
 class _Current:

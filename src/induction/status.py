@@ -21,11 +21,11 @@ from typing import Any
 
 from induction.artefacts.origins import is_stale
 from induction.errors import InductionError
-from induction.files import json_rows
 from induction.places import PROGRESS
 from induction.study.jobs import Jobs
 from induction.study.stages import Node
 from induction.study.study import Model, Study
+from induction.tables.progress import progress_rows
 
 STAGES = ("train", "losses", "heads", "ablations")
 
@@ -270,9 +270,19 @@ def _holder(lock: Path) -> dict[str, Any]:
     """Return who trains a model, or trained it last: host, pid and, of a job of SLURM, its number."""
     try:
         holder = json.loads(lock.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return holder if isinstance(holder, dict) else {}
+    if not isinstance(holder, dict):
+        return {}
+    pid, job = holder.get("pid"), holder.get("slurm_job")
+    return {
+        "host": holder.get("host"),
+        "pid": pid if type(pid) is int and 0 < pid < _PIDS else None,  # 0 and less mean groups of processes
+        "slurm_job": str(job) if re.fullmatch(r"[0-9_]{1,20}", str(job)) else None,
+    }
+
+
+_PIDS = 1 << 31
 
 
 def _number(holder: Mapping[str, Any]) -> str:
@@ -295,13 +305,9 @@ def _is_alive(holder: Mapping[str, Any], slurm: Slurm) -> bool | None:
 
 
 def _last_rows(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return the last two whole lines of a progress file; a killed writer may have left half a line."""
-    rows = [row for row in json_rows(_tail(path)) if row.keys() >= _NEEDED]
-    before, last = ([None, None, *rows])[-2:]
+    """Return the last two lines of a progress file that are as training writes them."""
+    before, last = ([None, None, *progress_rows(_tail(path))])[-2:]
     return before, last
-
-
-_NEEDED = {"block", "step", "tokens", "loss", "tokens_per_second", "time"}
 
 
 def last_words(log: Path) -> str:
@@ -440,7 +446,9 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
     row = model.progress
     if row is None:
         return (model.name, *blocks, model.training, "", "", "", "", "", "", "")
-    look = row.get("look") or {}
+    look = row["look"] or {}
+    if not look.keys() >= _LOOKED_AT:  # of another watch
+        look = {}
     state = model.training
     if state == STALLED and model.silent_seconds is not None:
         state += f" {duration(model.silent_seconds)}"
@@ -464,6 +472,9 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
         f"{look['icl']:+.2f} ± {look['icl_se']:.2f}" if look else "",
         seen,
     )
+
+
+_LOOKED_AT = {"prefix_matching", "prefix_matching_layer", "prefix_matching_head", "icl", "icl_se"}
 
 
 def _jobs_told(jobs: tuple[SlurmJob, ...]) -> str:

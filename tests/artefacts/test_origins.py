@@ -16,13 +16,13 @@ from induction.artefacts.origins import (
     origin_of,
     provenance_of,
 )
-from induction.corpus.tensors import write_tensors
 from induction.errors import InductionError
 from induction.figures import theme
 from induction.files import write_json
 from induction.identity import running_as
 from induction.tables.losses import LOSSES
 from induction.tables.pca import PCA
+from induction.tables.tensors import write_tensors
 
 
 def losses(path, **provenance):

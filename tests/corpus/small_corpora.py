@@ -6,7 +6,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from induction.corpus.build import corpus
+from induction.files import sealed, sha256_file, write_json
 from induction.study.corpora import Corpus
+from induction.tables.manifests import corpus_fingerprint
 
 ODD_TEXTS = ["a <|start|> b <|start|>", "line\r\n\tend \x00 \ufeff", "héllo 🙂 日本語 " * 3, "    " * 50 + "\n\n\n"]
 
@@ -53,3 +55,15 @@ def decoded(folder):
 
     training, held_out = stored_tokens(folder)
     return documents(training), documents(held_out)
+
+
+def resealed(folder):
+    """Let the manifest of a corpus describe the files as they are now; return the folder."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["content_sha256"]
+    manifest["files"] = {name: sha256_file(folder / name) for name in manifest["files"]}
+    manifest["shards"] = [shard | {"sha256": sha256_file(folder / shard["file"])} for shard in manifest["shards"]]
+    manifest["fingerprint"] = corpus_fingerprint(manifest["shards"], manifest["files"])
+    write_json(path, sealed(manifest))
+    return folder

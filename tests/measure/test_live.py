@@ -266,6 +266,9 @@ class Counting:
 
     n_train_tokens, training_fingerprint = 10_000, "counting"
 
+    def verify(self, part, n_parts):
+        pass
+
     def read(self, start, stop):
         return np.arange(start, stop) * 7 % 39 + 1
 

@@ -135,8 +135,8 @@ def test_blocks_of_another_size_train_the_same_weights(whole, tokens, tmp_path):
 )
 def test_a_changed_schedule_goes_on_to_the_snapshots_of_a_fresh_run(later, tokens, tmp_path):
     """States of the former schedule lie there, one of them of a block's last step that is no snapshot any more."""
-    folder = train_all(model(n_steps=35), tokens, tmp_path / "changed")
-    changed, fresh = model(**later), train_all(model(**later), tokens, tmp_path / "fresh")
+    folder = train_all(model(n_steps=35), tokens, tmp_path / "changed" / "tiny")
+    changed, fresh = model(**later), train_all(model(**later), tokens, tmp_path / "fresh" / "tiny")
     train_all(changed, tokens, folder)
     for block, steps in enumerate(changed.blocks):
         manifests = [json.loads((run / f"block-{block}.json").read_text()) for run in (folder, fresh)]
@@ -156,8 +156,8 @@ def test_more_steps_add_blocks_and_change_none(whole, tokens):
 )
 def test_killed_at_any_moment_and_run_again_is_bit_identical(how, optimizer, manifest, tokens, tmp_path):
     fields = {"optimizer": optimizer, "n_steps": 400, "snapshots": [{"every": 40}], "block_snapshots": 20}
-    whole = train_all(model(**fields), tokens, tmp_path / "whole")
-    folder, generator = tmp_path / "killed", random.Random(f"{how}{optimizer}")
+    whole = train_all(model(**fields), tokens, tmp_path / "whole" / "tiny")
+    folder, generator = tmp_path / "killed" / "tiny", random.Random(f"{how}{optimizer}")
     kills = 0
     for _ in range(20):
         process = start(model(**fields), manifest, folder)

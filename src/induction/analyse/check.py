@@ -156,7 +156,10 @@ def _window(model: Model, tables: Path, *, expected: bool) -> Requirement:
     row = _read(PHASES, model, tables).row(by_predicate=pl.col("signal") == "icl", named=True)
     measured = f"{row['start_tokens'] / 1e6:.2f} to {row['end_tokens'] / 1e6:.2f}M tokens" if row["found"] else "none"
     return Requirement(
-        model.name, "a phase-change window" if expected else "no window", measured, row["found"] == expected
+        model.name,
+        "a phase-change window" if expected else "no window",
+        f"{measured}, in {row['support']:.0%} of the resamples",
+        row["found"] == expected,
     )
 
 

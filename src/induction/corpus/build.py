@@ -29,11 +29,12 @@ from induction.corpus.sources import describe, documents, local_files, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import FolderLock, fingerprint, read_json, replacing, sha256_file, write_json
+from induction.files import FolderLock, read_json, replacing, sealed, sha256_file, write_json
 from induction.identity import job_identity
 from induction.study.contents import digest_of
 from induction.study.corpora import CORPUS_VERSION, Corpus, Source
 from induction.study.reading import MODELS_FILE
+from induction.tables.manifests import corpus_fingerprint
 
 SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
@@ -122,9 +123,9 @@ def _write(config: Corpus, name: str, out: Path, scratch: Path) -> dict[str, Any
             "files": files,
             "job": job_identity(),
             # Of what was made, not of how: models go on where another configuration gives the same tokens.
-            "fingerprint": fingerprint([shards, files]),
+            "fingerprint": corpus_fingerprint(shards, files),
             # Of the corpus before held-out documents were dropped: which ones are dropped trains no model again.
-            "training_fingerprint": fingerprint([shards, {**files, **_held_out_hashes(every, scratch)}]),
+            "training_fingerprint": corpus_fingerprint(shards, {**files, **_held_out_hashes(every, scratch)}),
         }
 
 
@@ -139,7 +140,7 @@ def _built_from(made_of: dict[str, Any], out: Path) -> dict[str, Any] | None:
     try:
         built = json.loads((out / _BUILT).read_text(encoding="utf-8"))
         manifest: dict[str, Any] = built["manifest"]
-        if built["made_of"] != made_of or built["fingerprint"] != fingerprint([made_of, manifest]):
+        if built != sealed({"made_of": made_of, "manifest": manifest}):
             return None
         whole = all(sha256_file(out / name) == sha256 for name, sha256 in _hashes(manifest).items())
     except (OSError, ValueError, KeyError, TypeError):
@@ -148,9 +149,8 @@ def _built_from(made_of: dict[str, Any], out: Path) -> dict[str, Any] | None:
 
 
 def _write_manifest(manifest: dict[str, Any], made_of: dict[str, Any], out: Path) -> None:
-    about = {"made_of": made_of, "manifest": manifest}
-    write_json(out / _BUILT, {**about, "fingerprint": fingerprint([made_of, manifest])})
-    write_json(out / MANIFEST, manifest)
+    write_json(out / _BUILT, sealed({"made_of": made_of, "manifest": manifest}))
+    write_json(out / MANIFEST, sealed(manifest))
 
 
 def _put_in_place(out: Path) -> None:
@@ -270,9 +270,9 @@ def _check_split(order: DocumentOrder, config: Corpus, where: str) -> None:
     what = "training" if n_held_out else "held-out"
     few = "1 document" if n_documents == 1 else f"{n_documents} documents"
     raise InductionError(
-        f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained on or "
-        "held out as a whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or page; "
-        f"some hundreds are enough. Of many documents, change held_out (now {config.held_out})."
+        f"{where}: no {what} document is left to use: the sources give {few} in all, and each is either trained "
+        "on or held out as a whole. Split the text: a file, a row of .jsonl or .parquet, for each chapter, article or "
+        f"page; some hundreds are enough. Of many documents, change held_out (now {config.held_out})."
     )
 
 

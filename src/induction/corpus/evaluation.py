@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.corpus.shards import open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Evaluation
+from induction.tables.tensors import read_tensors, write_tensors
+
+EXAMPLE_ARRAYS = ("tokens", "random_index")
 
 
 @dataclass(frozen=True)
@@ -77,5 +79,5 @@ def read_evaluation(path: Path) -> EvaluationSet:
     Raises:
         InductionError: the file is missing or is not a whole evaluation set.
     """
-    tensors, about = read_tensors(path, ("tokens", "random_index"), "evaluation set")
+    tensors, about = read_tensors(path, EXAMPLE_ARRAYS, "evaluation set")
     return EvaluationSet(**tensors, fingerprint=about["fingerprint"])

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.corpus.shards import open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Probes
+from induction.tables.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from induction.corpus.order import OrderedDocument
-from induction.corpus.shards import MANIFEST, TOKENIZER
+from induction.corpus.shards import MANIFEST, TOKENIZER, check_file
 from induction.errors import InductionError
+from induction.files import cannot_read
 
 START = "<|start|>"
 START_TOKEN = 0
@@ -71,15 +72,19 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """Read the vocabulary of the corpus in `folder`.
 
     Raises:
-        InductionError: its file is missing or not a whole tokenizer.
+        InductionError: its file is missing, or is not the one that the manifest names.
     """
     path = folder / TOKENIZER
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises no narrower one
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise cannot_read(path, "tokenizer", error) from error
         raise InductionError(
             f"{path}: not a whole tokenizer ({error}). Make the corpus again: snakemake --force {folder / MANIFEST}"
         ) from None
+    check_file(folder, TOKENIZER)
+    return tokenizer
 
 
 def encode(tokenizer: Tokenizer, documents: Iterable[OrderedDocument]) -> Iterator[Encoded]:

@@ -45,7 +45,7 @@ def digest_of(files: Iterable[Path], known: Path = KNOWN) -> str:
     for name, seen in unread.items():
         found[name] = [*seen, _sha256(Path(name))]
     now = time.time_ns()
-    settled = {name: found[name] for name, seen in unread.items() if max(seen[1:3]) < now - _SETTLED_SECONDS * 1e9}
+    settled = {name: found[name] for name, seen in unread.items() if seen[2] < now - _SETTLED_SECONDS * 1e9}
     if settled and known.parent.is_dir():
         with suppress(InductionError, OSError), replacing(known) as temporary:
             temporary.write_text(

@@ -9,12 +9,33 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from induction.study.globs import globbed
-from induction.study.strict import PositiveFloat, PositiveInt, Strict
+from induction.study.strict import (
+    DATA_SET_PATTERN,
+    PACKAGE_PATTERN,
+    REVISION_PATTERN,
+    VERSION_PATTERN,
+    Line,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Several,
+    Strict,
+)
 
 CORPUS_VERSION = 1
 """Raised by hand when corpora are made differently on purpose: every model is then trained anew."""
 
-Value = str | int | float | bool
+Value = (
+    Annotated[str, Field(max_length=10_000)]
+    | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+    | Annotated[float, Field(ge=-1e300, le=1e300)]
+    | bool
+)
+Word = Annotated[Line, Field(min_length=1)]
+PackageName = Annotated[str, Field(pattern=PACKAGE_PATTERN, max_length=200)]
+Version = Annotated[str, Field(pattern=VERSION_PATTERN, max_length=100)]
+DataSet = Annotated[str, Field(pattern=DATA_SET_PATTERN, max_length=200)]
+Revision = Annotated[str, Field(pattern=REVISION_PATTERN, max_length=255)]
 
 _LATER = ("digest", "hugging_face", "revision", "format", "where", "max_documents", "max_characters")
 
@@ -22,13 +43,13 @@ _LATER = ("digest", "hugging_face", "revision", "format", "where", "max_document
 class Source(Strict):
     """Where documents come from: an installed Python package, files of one's own, or a data set of Hugging Face."""
 
-    package: str | None = Field(
+    package: PackageName | None = Field(
         None, description="Name of an installed distribution; each matching file is a document."
     )
-    version: str | None = Field(
+    version: Version | None = Field(
         None, description="Version that the package must have; default: whichever is installed."
     )
-    files: str | None = Field(
+    files: Word | None = Field(
         None,
         description="Glob of files: plain text (.txt, .md, .py, …), JSON lines (.jsonl, .ndjson, .json) or Parquet "
         "(.parquet), plain or compressed (.gz, .bz2, .xz, .zst). Other suffixes are refused unless `format` is set.",
@@ -38,27 +59,27 @@ class Source(Strict):
         description="What the files hold, compressed or not; default: what their suffixes say, and of .json and of "
         "files without a suffix what their content shows.",
     )
-    digest: str | None = Field(
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = Field(
         None,
         description="Of files: digest of the paths, sizes and bytes that they must have, as in the corpus's manifest; "
         "default: that of the files that are there, so that any change of them builds the corpus again.",
     )
-    hugging_face: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = Field(
+    hugging_face: DataSet | None = Field(
         None,
         description="Data set of the Hugging Face hub, OWNER/NAME: each row of its Parquet files that has a text is a "
         "document. Only the columns asked for are downloaded, and nothing is kept on disk.",
     )
-    revision: Annotated[str, Field(min_length=1)] | None = Field(
+    revision: Revision | None = Field(
         None,
         description="Of a data set: a commit of 40 digits, which gives the same corpus every time; or a tag or branch, "
         "of which the manifest records the commit.",
     )
-    text_field: str = Field("text", description="Column of JSON lines and Parquet that holds the text.")
-    group_by: tuple[str, ...] = Field(
+    text_field: Word = Field("text", description="Column of JSON lines and Parquet that holds the text.")
+    group_by: Several[Word] = Field(
         (),
         description="Fields of JSON lines: consecutive rows in which these are equal make one document, a line each.",
     )
-    include: tuple[str, ...] = Field(
+    include: Several[Word] = Field(
         ("*.py",),
         description="Of a package or a data set: file names or paths to take (shell patterns); "
         "default for a data set: *.parquet.",
@@ -68,9 +89,10 @@ class Source(Strict):
         description="all: a file's whole text. docstrings: of Python files, those of modules, classes and functions, "
         "in their order, parted by empty lines.",
     )
-    exclude: tuple[str, ...] = Field((), description="File names to leave out (shell patterns).")
-    where: dict[str, Value | tuple[Value, ...]] = Field(
+    exclude: Several[Word] = Field((), description="File names to leave out (shell patterns).")
+    where: dict[Word, Value | Several[Value]] = Field(
         {},
+        max_length=1000,
         description="Columns of JSON lines and Parquet, and the value, or one of the values, that a row must have. A "
         "number is never equal to text or to true; values that no row has are an error.",
     )
@@ -179,15 +201,17 @@ def unmatched_patterns(patterns: tuple[str, ...], files: Sequence[PurePath]) -> 
 class Corpus(Strict):
     """Text, the vocabulary made from it, and what is kept out of training."""
 
-    sources: tuple[Source, ...] = Field(min_length=1, description="Where the documents come from.")
+    sources: Several[Source] = Field(min_length=1, description="Where the documents come from.")
     vocab_size: Annotated[int, Field(ge=257, le=2**20)] = Field(
         1024, description="Tokens of the byte-level BPE vocabulary, start token included."
     )
-    min_characters: Annotated[int, Field(ge=0)] = Field(0, description="Documents shorter than this are left out.")
+    min_characters: Annotated[int, Field(ge=0, le=10**12)] = Field(
+        0, description="Documents shorter than this are left out."
+    )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="Share of documents kept for evaluation, chosen by the hash of their text."
     )
-    seed: int = Field(0, description="Decides the order of the documents and which are held out.")
+    seed: Seed = Field(0, description="Decides the order of the documents and which are held out.")
     max_overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
         description="Drop held-out documents of which a larger share occurs in the training text, counted in runs of "

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from induction.errors import InductionError
-from induction.files import fingerprint, write_json
+from induction.files import fingerprint
 from induction.identity import job_identity
+from induction.models.snapshots import write_block
 from induction.models.tensor_files import tensor_writer
 from induction.study.architecture import Architecture
 from induction.study.schedule import Schedule
@@ -41,6 +42,10 @@ class Tokens(Protocol):
     @property
     def training_fingerprint(self) -> str:
         """What identifies them; held-out documents that are dropped do not change it."""
+        ...
+
+    def verify(self, part: int, n_parts: int) -> None:
+        """See that one of so many parts of them is what was written; reads all of it."""
         ...
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -106,6 +111,7 @@ def train(
     data = _Data(tokens, order, schedule, architecture.n_ctx)
     with nullcontext(stop) if stop else stop_asked() as signals, alone(manifest.parent, ranks, signals):
         resumed = states.latest(recipe["start"], steps)
+        tokens.verify(ranks.rank, ranks.n_ranks)  # together the ranks read all of them, each a part
         engine = _engine(how, architecture, settings, ranks, fresh=resumed is None)
         progress, kept = resumed or Progress(0, recipe["start"]), -1
         if resumed:
@@ -229,17 +235,15 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
     with TRAINING.writer(table, recipe=identity, corpus=corpus) as rows:
         if progress.rows:
             rows.append({name: [row[name] for row in progress.rows] for name in progress.rows[0]})
-    write_json(
+    write_block(
         manifest,
-        {
-            "architecture": recipe["architecture"],
-            "recipe": fingerprint(recipe),
-            "identity": identity,
-            "job": job_identity(),
-            "corpus": corpus,
-            # In this order, whether they come from this process or from a state: the same bytes whatever was resumed.
-            "snapshots": [{name: entry[name] for name in _ENTRY} for entry in progress.snapshots],
-        },
+        recipe["architecture"],
+        recipe=fingerprint(recipe),
+        identity=identity,
+        job=job_identity(),
+        corpus=corpus,
+        # In this order, whether they come from this process or from a state: the same bytes whatever was resumed.
+        snapshots=[{name: entry[name] for name in _ENTRY} for entry in progress.snapshots],
     )
 
 
