@@ -19,6 +19,7 @@ try:
     if site and workflow.is_main_process and not workflow.output_settings.dryrun:
         require_slurm(sys.argv)
     study = Jobs(load_study(Path(), text_given(config, "study", typed)))
+    study.identify_texts()
     cluster = Cluster(study.study, site, checkout)
 except InductionError as error:
     raise WorkflowError(str(error)) from None

@@ -61,6 +61,13 @@ def test_a_text_that_comes_or_goes_makes_the_corpus_again(project):
     assert planned(project) == set()
 
 
+def test_text_that_is_deleted_makes_nothing_again(project):
+    folder = project.folder / "text"
+    folder.rename(project.folder / "elsewhere")
+    assert planned(project) == set()
+    (project.folder / "elsewhere").rename(folder)
+
+
 MISTAKES = {
     "no such package": (
         {"sources": [*WORDS["sources"], {"package": "no-such-package"}]},

@@ -59,7 +59,7 @@ class Source(Strict):
         description="What the files hold, compressed or not; default: what their suffixes say, and of .json and of "
         "files without a suffix what their content shows.",
     )
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = Field(
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$", max_length=16)] | None = Field(
         None,
         description="Of files: digest of the paths, sizes and bytes that they must have, as in the corpus's manifest; "
         "default: that of the files that are there, so that any change of them builds the corpus again.",

@@ -10,7 +10,7 @@ from typing import Any
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.config import FigureModels
-from induction.study.contents import digest_of
+from induction.study.contents import digest_of_source
 from induction.study.corpora import CORPUS_VERSION, Source
 from induction.study.digests import code_digest
 from induction.study.reading import MODELS_FILE
@@ -106,6 +106,15 @@ class Jobs:
                     raise InductionError(f"{MODELS_FILE}: corpora.{name}.sources.{number}: {error}") from None
             self._corpora[name] = json.dumps(content, sort_keys=True)
         return self._corpora[name]
+
+    def identify_texts(self) -> None:
+        """Find out what the corpora of all models read, so that a mistake is reported before a rule asks for it.
+
+        Raises:
+            InductionError: a file of text cannot be read.
+        """
+        for name in self.corpora:
+            self.corpus_json(SimpleNamespace(corpus=name))
 
     def evaluation_json(self, _wildcards: Any) -> str:
         """Return how the evaluation set is made."""
@@ -442,8 +451,8 @@ def _identified(source: Source) -> dict[str, str | None]:
         return {"version": source.version or _installed(source.package)}
     if not source.files or source.digest:
         return {}
-    files = source.globbed_files()
-    return {"digest": digest_of(files)} if files else {}  # where there is none, the stage says so
+    digest = digest_of_source(json.dumps([source.files, source.exclude]), source.globbed_files())
+    return {"digest": digest} if digest else {}  # where there is no file, the stage says so
 
 
 def _installed(package: str) -> str | None:
