@@ -19,9 +19,8 @@ try:
     if site and workflow.is_main_process and not workflow.output_settings.dryrun:
         require_slurm(sys.argv)
     study = Jobs(load_study(Path(), text_given(config, "study", typed)))
+    study.identify_texts()
     cluster = Cluster(study.study, site, checkout)
-    if workflow.is_main_process:
-        study.check_files()
 except InductionError as error:
     raise WorkflowError(str(error)) from None
 

@@ -65,7 +65,8 @@ def test_the_order_of_sources_changes_no_token(tmp_path):
     build(tmp_path / "ab", one, two)
     build(tmp_path / "ba", two, one)
     forward, backward = bytes_of(tmp_path / "ab"), bytes_of(tmp_path / "ba")
-    del forward["manifest.json"], backward["manifest.json"]
+    for name in ("manifest.json", ".built.json"):
+        del forward[name], backward[name]
     assert forward == backward
 
 
@@ -247,18 +248,98 @@ def test_the_threads_are_those_of_the_job(monkeypatch):
 # --- failures ---------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_build_leaves_no_manifest_and_no_scratch(tmp_path, texts):
+def test_a_failed_build_leaves_what_was_built_before(tmp_path, texts):
     out = tmp_path / "corpus"
     build(out, write_texts(tmp_path / "a", texts))
-    (out / "train-00007.npy").touch()
+    before = bytes_of(out)
     (out / ".scratch").mkdir()
     (tmp_path / "a" / "0003.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InductionError, match=r"models\.yaml: corpora\.small\.sources\.0: .*0003\.txt: not UTF-8"):
         build(out, {"files": f"{tmp_path}/a/*.txt"})
-    assert not (out / "manifest.json").exists()
-    assert not (out / ".scratch").exists()
-    assert not list(out.glob("train-*"))
-    assert not list(out.glob("*.partial"))
+    assert bytes_of(out) == before
+    (tmp_path / "a" / "0003.txt").unlink()
+    build(out, {"files": f"{tmp_path}/a/*.txt"})
+    assert texts[3] not in set(chain(*decoded(out)))
+    assert set(bytes_of(out)) == set(before)
+
+
+def test_a_failed_first_build_leaves_nothing(tmp_path, texts):
+    write_texts(tmp_path / "a", texts)
+    (tmp_path / "a" / "0003.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InductionError):
+        build(tmp_path / "corpus", {"files": f"{tmp_path}/a/*.txt"})
+    assert bytes_of(tmp_path / "corpus") == {".lock": b""}
+
+
+def forbidden(*_):
+    pytest.fail("the text was read again")
+
+
+def test_a_corpus_of_the_same_text_is_kept_without_reading_it(tmp_path, texts, monkeypatch, capsys):
+    """Snakemake has deleted the manifest, before a job that failed; the other files are there."""
+    out, source = tmp_path / "corpus", write_texts(tmp_path / "a", texts)
+    build(out, source)
+    before = bytes_of(out)
+    (out / "manifest.json").unlink()
+    with pytest.raises(InductionError, match=r"package no-such-package is not installed"):
+        build(out, {"package": "no-such-package"})
+    monkeypatch.setattr("induction.corpus.build.documents", forbidden)
+    build(out, source)
+    assert bytes_of(out) == before
+    assert "small: kept as it is: built from the same text and configuration, and whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damaged", ["train-00000.npy", "tokenizer.json", "held_out.npy", ".built.json"])
+def test_a_corpus_that_is_not_whole_is_built_again(tmp_path, texts, damaged):
+    out, source = tmp_path / "corpus", write_texts(tmp_path / "a", texts)
+    build(out, source)
+    before = bytes_of(out)
+    content = bytearray(before[damaged])
+    content[len(content) // 2] ^= 1
+    (out / damaged).write_bytes(content)
+    build(out, source)
+    assert bytes_of(out) == before
+
+
+def test_another_text_of_the_same_size_and_time_builds_another_corpus(tmp_path, texts):
+    out, source = tmp_path / "corpus", write_texts(tmp_path / "a", texts)
+    build(out, source)
+    path = tmp_path / "a/0005.txt"
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert build(out, source)
+    both = set(chain(*decoded(out)))
+    assert texts[5][::-1] in both
+    assert texts[5] not in both
+
+
+@pytest.mark.parametrize("n_moved", range(8))
+def test_a_swap_that_is_killed_is_finished(tmp_path, texts, monkeypatch, n_moved):
+    """Killed after any of the moves: the next job has the whole new corpus, and reads no text."""
+    out, source = tmp_path / "corpus", write_texts(tmp_path / "a", texts)
+    build(out, source, vocab_size=300)
+    build(tmp_path / "expected", source)
+    replace, moves = Path.replace, []
+
+    def counted(path, target):
+        if path.parent.name == ".new":
+            if len(moves) == n_moved:
+                raise KeyboardInterrupt
+            moves.append(path.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    try:
+        build(out, source)
+    except KeyboardInterrupt:
+        assert not (out / "manifest.json").exists()
+    else:
+        assert moves[-1] == "manifest.json"
+    monkeypatch.undo()
+    monkeypatch.setattr("induction.corpus.build.documents", forbidden)
+    build(out, source)
+    assert bytes_of(out) == bytes_of(tmp_path / "expected")
 
 
 def test_no_document_left(tmp_path, texts):

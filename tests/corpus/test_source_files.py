@@ -140,11 +140,6 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path):
     assert "caf\\xe9/a.txt: the file's name is not UTF-8" in refusal(tmp_path, "**/*.txt")
 
 
-def test_a_name_that_snakemake_takes_for_a_pattern(tmp_path):
-    make(tmp_path, "a{b}.txt")
-    assert "a{b}.txt: Snakemake takes { in a file's name for a pattern. Rename it." in refusal(tmp_path, "*")
-
-
 # --- permissions, and few open files ----------------------------------------------------------------------------
 
 

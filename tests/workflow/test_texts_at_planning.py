@@ -12,7 +12,6 @@ TARGET = "results/corpora/words/manifest.json"
         ("b.txt", "gone", "text/b.txt: a link to gone, which cannot be read (No such file or directory)."),
         ("b.txt", "b.txt", "text/b.txt: a link to b.txt, which cannot be read (Too many levels of symbolic links)."),
         ("caf\udce9.txt", None, "text/caf\\xe9.txt: the file's name is not UTF-8. Rename it."),
-        ("b{c}.txt", None, "text/b{c}.txt: Snakemake takes { in a file's name for a pattern. Rename it."),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_before_anything_is_planned(tmp_path, name, target, words):
@@ -25,6 +24,13 @@ def test_a_file_that_cannot_be_read_is_named_before_anything_is_planned(tmp_path
     assert f"config/models.yaml: corpora.words.sources.0: {words}" in said
     assert "Traceback" not in said
     assert "rule corpus:" not in said
+
+
+def test_names_of_texts_are_no_patterns(tmp_path):
+    project = Project(tmp_path)
+    for name in ("b{c}.txt", "*.txt", "a b'\n.txt"):
+        (tmp_path / "text" / name).write_text("a")
+    assert project.planned(TARGET) == {"corpus words"}
 
 
 def test_loops_of_links_are_planned(tmp_path):

@@ -1,6 +1,5 @@
+# Texts are no inputs: their content is in `corpus`, as a digest, and their times of modification say nothing.
 rule corpus:
-    input:
-        study.corpus_files,
     output:
         "results/corpora/{corpus}/manifest.json",
     log:

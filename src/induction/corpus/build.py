@@ -25,13 +25,14 @@ from induction.corpus.mixture import largest_mixture
 from induction.corpus.order import DocumentOrder
 from induction.corpus.overlap import N_TOKENS, HeldOutRuns, Overlap
 from induction.corpus.shards import HELD_OUT, HELD_OUT_OFFSETS, MANIFEST, TOKEN_COUNTS, TOKENIZER, token_dtype
-from induction.corpus.sources import describe, documents, pinned
+from induction.corpus.sources import describe, documents, local_files, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import FolderLock, replacing, sealed, sha256_file
+from induction.files import FolderLock, read_json, replacing, sealed, sha256_file, write_json
 from induction.identity import job_identity
-from induction.study.corpora import Corpus
+from induction.study.contents import digest_of
+from induction.study.corpora import CORPUS_VERSION, Corpus, Source
 from induction.study.reading import MODELS_FILE
 from induction.tables.manifests import corpus_fingerprint
 
@@ -39,13 +40,18 @@ SHARD_TOKENS = 100_000_000
 _COUNTED_TOKENS = 4_000_000  # at a time: counting widens each to eight bytes
 _BUFFER_BYTES = 1 << 20
 _LOOK_SECONDS = 1.0
+_NEW = ".new"
+"""Folder of a whole corpus that is about to take its place."""
+_BUILT = ".built.json"
+"""What the corpus was built from, and a copy of its manifest."""
 
 
 def corpus(config: Corpus, name: str, out: Path) -> None:
     """Write the corpus `name` into the folder `out`: tokenizer, shards, held-out documents and, last, the manifest.
 
-    The same documents and configuration give the same bytes. Another job that builds into `out` is waited for, as one
-    may that outlived the Snakemake before.
+    The same documents and configuration give the same bytes. A corpus that was built into `out` before stays there
+    until the new one is whole; one that was built from the same text and configuration is kept, if every file of it is
+    whole. Another job that builds into `out` is waited for, as one may that outlived the Snakemake before.
 
     Raises:
         InductionError: a source cannot be read, there is too little text, the disk is full, or the folder cannot be
@@ -57,10 +63,35 @@ def corpus(config: Corpus, name: str, out: Path) -> None:
 
 def _build(config: Corpus, name: str, out: Path) -> None:
     where = f"{MODELS_FILE}: corpora.{name}"
-    for earlier in (out / MANIFEST, *out.glob("train-*.npy")):
-        earlier.unlink(missing_ok=True)
-    # Begun first and ended last, so that it also tells of a disk that fills up in between.
-    with replacing(out / MANIFEST) as temporary, _scratch(out / ".scratch") as scratch:
+    if (out / _NEW).is_dir():  # a job was killed while it put a whole corpus in the place of the one before
+        _put_in_place(out)
+    sources = _pinned(config, where)
+    made_of = {"version": CORPUS_VERSION, **config.model_copy(update={"sources": sources}).model_dump(mode="json")}
+    earlier = _built_from(made_of, out)
+    if earlier is not None:
+        print(
+            f"{name}: kept as it is: built from the same text and configuration, and whole. To build it again all the "
+            f"same, delete {out} first",
+            file=sys.stderr,
+            flush=True,
+        )
+        _write_manifest({**earlier, "job": job_identity()}, made_of, out)
+        return
+    with _scratch(out / ".scratch") as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        manifest = _write(config.model_copy(update={"sources": sources}), name, new, scratch)
+        _write_manifest(manifest, made_of, new)
+        new.rename(out / _NEW)
+    _put_in_place(out)
+
+
+def _write(config: Corpus, name: str, out: Path, scratch: Path) -> dict[str, Any]:
+    """Write all of a corpus but its manifest, which is returned."""
+    where = f"{MODELS_FILE}: corpora.{name}"
+    # Begun first and ended last, so that it also reports a disk that fills up in between.
+    with replacing(out / MANIFEST) as temporary:
+        temporary.touch()
         order = DocumentOrder(scratch, config.held_out, config.seed)
         sources = _gather(config, order, where)
         _check_split(order, config, where)
@@ -76,7 +107,7 @@ def _build(config: Corpus, name: str, out: Path) -> None:
         files = _write_others(held_out, tokenizer, out)
 
         n_distinct = len(training.used) + len(held_out.used)
-        manifest = {
+        return {
             "name": name,
             "vocab_size": config.vocab_size,
             "start_token": START_TOKEN,
@@ -90,13 +121,57 @@ def _build(config: Corpus, name: str, out: Path) -> None:
             "overlap": _described(overlap, every, held_out),
             "shards": shards,
             "files": files,
+            "job": job_identity(),
+            # Of what was made, not of how: models go on where another configuration gives the same tokens.
+            "fingerprint": corpus_fingerprint(shards, files),
+            # Of the corpus before held-out documents were dropped: which ones are dropped trains no model again.
+            "training_fingerprint": corpus_fingerprint(shards, {**files, **_held_out_hashes(every, scratch)}),
         }
-        manifest["job"] = job_identity()
-        # Of what was made, not of how: models go on where another configuration gives the same tokens.
-        manifest["fingerprint"] = corpus_fingerprint(shards, files)
-        # Of the corpus before held-out documents were dropped: which ones are dropped trains no model again.
-        manifest["training_fingerprint"] = corpus_fingerprint(shards, {**files, **_held_out_hashes(every, scratch)})
-        temporary.write_text(json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# --- what was built before ---------------------------------------------------------------------------------------
+
+
+def _built_from(made_of: dict[str, Any], out: Path) -> dict[str, Any] | None:
+    """Return the manifest of the corpus in a folder if it was built from this, and every file of it is whole.
+
+    Snakemake deletes the manifest before a job and after one that failed; `_BUILT` has a copy of it.
+    """
+    try:
+        built = json.loads((out / _BUILT).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = built["manifest"]
+        if built != sealed({"made_of": made_of, "manifest": manifest}):
+            return None
+        whole = all(sha256_file(out / name) == sha256 for name, sha256 in _hashes(manifest).items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest if whole else None
+
+
+def _write_manifest(manifest: dict[str, Any], made_of: dict[str, Any], out: Path) -> None:
+    write_json(out / _BUILT, sealed({"made_of": made_of, "manifest": manifest}))
+    write_json(out / MANIFEST, sealed(manifest))
+
+
+def _put_in_place(out: Path) -> None:
+    """Move a whole new corpus into its folder, the manifest last; what is interrupted is finished by the next job."""
+    new = out / _NEW
+    names = list(_hashes(read_json(new / MANIFEST, "corpus manifest")))
+    for name in (MANIFEST, _BUILT):
+        if (new / name).exists():
+            (out / name).unlink(missing_ok=True)
+    for earlier in out.glob("train-*.npy"):
+        if earlier.name not in names:
+            earlier.unlink()
+    for name in (*names, _BUILT, MANIFEST):
+        if (new / name).exists():
+            (new / name).replace(out / name)
+    new.rmdir()
+
+
+def _hashes(manifest: dict[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of every file of a corpus but its manifest, by name."""
+    return {**{shard["file"]: shard["sha256"] for shard in manifest["shards"]}, **manifest["files"]}
 
 
 @contextmanager
@@ -139,15 +214,33 @@ class _Gathered:
     n_too_short: int
 
 
-def _gather(config: Corpus, order: DocumentOrder, where: str) -> list[_Gathered]:
-    gathered, sources = [], []
-    for number, source in enumerate(config.sources):  # all of them first: a wrong name is told at once, not after hours
+def _pinned(config: Corpus, where: str) -> tuple[Source, ...]:
+    """Return the sources as they are now: versions of packages, commits of data sets, digests of files.
+
+    All of them are looked at before one is read: a mistake is reported at once, not after hours.
+    """
+    found = []
+    for number, configured in enumerate(config.sources):
         with _told_of(f"{where}.sources.{number}"):
-            sources.append(pinned(source))
+            source = pinned(configured)
+            files = local_files(source)
+            digest = digest_of(files) if files else None
+            if source.digest not in (None, digest):
+                raise InductionError(
+                    f"digest: {source.digest} is asked for, and that of the {len(files)} files is {digest}: their text "
+                    "is another one. If it has changed since Snakemake planned this job, run snakemake again."
+                )
+            version = describe(source).get("version", source.version)
+            found.append(source.model_copy(update={"version": version, "digest": digest}))
+    return tuple(found)
+
+
+def _gather(config: Corpus, order: DocumentOrder, where: str) -> list[_Gathered]:
+    gathered = []
     with order:
-        for number, source in enumerate(sources):
+        for number, source in enumerate(config.sources):
             with _told_of(f"{where}.sources.{number}"):
-                about = describe(source)
+                about = {**describe(source), **({"digest": str(source.digest)} if source.files else {})}
                 digest, n_added, n_too_short = sha256(), 0, 0
                 for document in tqdm(documents(source), f"reading {next(iter(about.values()))}", disable=None):
                     try:
@@ -160,6 +253,8 @@ def _gather(config: Corpus, order: DocumentOrder, where: str) -> list[_Gathered]
                     else:
                         n_added += 1
                         order.add(number, text)
+                if source.digest is not None and digest_of(local_files(source)) != source.digest:
+                    raise InductionError("a file has changed while it was read. Run snakemake again.")
                 gathered.append(_Gathered(about, digest.hexdigest(), n_added, n_too_short))
     return gathered
 

@@ -74,6 +74,15 @@ def pinned(source: Source) -> Source:
     return source
 
 
+def local_files(source: Source) -> list[Path]:
+    """Return the files on this machine that a source reads, in the order of their names; none of a data set.
+
+    Raises:
+        InductionError: a package is missing, or no file matches.
+    """
+    return _files(source) if source.hugging_face is None else []
+
+
 def documents(source: Source) -> Iterator[Document]:
     """Yield a source's documents, files in the order of their names, until the most that are asked for.
 

@@ -37,7 +37,7 @@ Version = Annotated[str, Field(pattern=VERSION_PATTERN, max_length=100)]
 DataSet = Annotated[str, Field(pattern=DATA_SET_PATTERN, max_length=200)]
 Revision = Annotated[str, Field(pattern=REVISION_PATTERN, max_length=255)]
 
-_LATER = ("hugging_face", "revision", "format", "where", "max_documents", "max_characters")
+_LATER = ("digest", "hugging_face", "revision", "format", "where", "max_documents", "max_characters")
 
 
 class Source(Strict):
@@ -58,6 +58,11 @@ class Source(Strict):
         None,
         description="What the files hold, compressed or not; default: what their suffixes say, and of .json and of "
         "files without a suffix what their content shows.",
+    )
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$", max_length=16)] | None = Field(
+        None,
+        description="Of files: digest of the paths, sizes and bytes that they must have, as in the corpus's manifest; "
+        "default: that of the files that are there, so that any change of them builds the corpus again.",
     )
     hugging_face: DataSet | None = Field(
         None,
@@ -132,6 +137,8 @@ class Source(Strict):
             raise ValueError("a source names either a package or files or a data set of hugging_face")
         if self.version is not None and self.package is None:
             raise ValueError("version belongs to a package")
+        if self.digest is not None and self.files is None:
+            raise ValueError("digest belongs to files")
         if self.revision is not None and self.hugging_face is None:
             raise ValueError("revision belongs to a data set of hugging_face")
         if self.hugging_face is not None:

@@ -127,8 +127,6 @@ def _is_file(path: Path) -> bool:
         raise InductionError(f"{name}: not a regular file, but a pipe, socket or device. {exclude}")
     if not _is_utf8(path):
         raise InductionError(f"{name}: the file's name is not UTF-8. Rename it. {exclude}")
-    if "{" in name:
-        raise InductionError(f"{name}: Snakemake takes {{ in a file's name for a pattern. Rename it. {exclude}")
     if not os.access(path, os.R_OK):
         raise InductionError(f"{name}: cannot be read (Permission denied). {exclude}")
     return True

@@ -10,7 +10,8 @@ from typing import Any
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.config import FigureModels
-from induction.study.corpora import CORPUS_VERSION
+from induction.study.contents import digest_of_source
+from induction.study.corpora import CORPUS_VERSION, Source
 from induction.study.digests import code_digest
 from induction.study.reading import MODELS_FILE
 from induction.study.stages import MADE_BESIDE, STAGES, Graph, Node
@@ -49,6 +50,7 @@ class Jobs:
     def __init__(self, study: Study, results: Path = Path("results")) -> None:
         self.study = study
         self.graph = Graph(study, results)
+        self._corpora: dict[str, str] = {}
         self._identities: dict[Node, str] = {}
         self._codes: dict[Node, str] = {}
 
@@ -92,35 +94,27 @@ class Jobs:
     # --- corpora ------------------------------------------------------------------------------------------------
 
     def corpus_json(self, wildcards: Any) -> str:
-        """Return a corpus's configuration, with the versions of the packages it reads."""
-        corpus = self.study.corpus(wildcards.corpus)
-        content = corpus.model_dump(mode="json")
-        for source in content["sources"]:
-            if source["package"]:
-                source["version"] = source["version"] or _installed(source["package"])
-        return json.dumps(content, sort_keys=True)
+        """Return a corpus's configuration, with versions of packages and digests of the files that it reads."""
+        name = wildcards.corpus
+        if name not in self._corpora:
+            corpus = self.study.corpus(name)
+            content = corpus.model_dump(mode="json")
+            for number, source in enumerate(corpus.sources):
+                try:
+                    content["sources"][number] |= _identified(source)
+                except InductionError as error:
+                    raise InductionError(f"{MODELS_FILE}: corpora.{name}.sources.{number}: {error}") from None
+            self._corpora[name] = json.dumps(content, sort_keys=True)
+        return self._corpora[name]
 
-    def corpus_files(self, wildcards: Any) -> list[str]:
-        """Return the files that a corpus reads, so that changing one of them makes it anew."""
-        return self._files_of(wildcards.corpus)
-
-    def check_files(self) -> None:
-        """See that every file can be read that the models' corpora read.
+    def identify_texts(self) -> None:
+        """Find out what the corpora of all models read, so that a mistake is reported before a rule asks for it.
 
         Raises:
-            InductionError: one cannot, or Snakemake cannot handle its name.
+            InductionError: a file of text cannot be read.
         """
         for name in self.corpora:
-            self._files_of(name)
-
-    def _files_of(self, corpus: str) -> list[str]:
-        files = []
-        for number, source in enumerate(self.study.corpus(corpus).sources):
-            try:
-                files += [str(path) for path in source.globbed_files()] if source.files else []
-            except InductionError as error:
-                raise InductionError(f"{MODELS_FILE}: corpora.{corpus}.sources.{number}: {error}") from None
-        return files
+            self.corpus_json(SimpleNamespace(corpus=name))
 
     def evaluation_json(self, _wildcards: Any) -> str:
         """Return how the evaluation set is made."""
@@ -449,6 +443,16 @@ _SETTINGS: dict[str, tuple[Callable[[Jobs, Any], Any], ...]] = {
     "report": (Jobs.report_json,),
 }
 """What each stage is given besides its inputs: the functions that its rule names."""
+
+
+def _identified(source: Source) -> dict[str, str | None]:
+    """Return what identifies the text of a source: a version or a digest. Of a data set, its revision does."""
+    if source.package:
+        return {"version": source.version or _installed(source.package)}
+    if not source.files or source.digest:
+        return {}
+    digest = digest_of_source(json.dumps([source.files, source.exclude]), source.globbed_files())
+    return {"digest": digest} if digest else {}  # where there is no file, the stage says so
 
 
 def _installed(package: str) -> str | None:
