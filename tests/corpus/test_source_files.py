@@ -140,6 +140,20 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path):
     assert "caf\\xe9/a.txt: the file's name is not UTF-8" in refusal(tmp_path, "**/*.txt")
 
 
+def test_what_an_error_says_to_exclude_excludes_it(tmp_path):
+    make(tmp_path, "a[1]*.bin", "b.txt")
+    with pytest.raises(InductionError, match=r"unknown suffix") as error:
+        pinned(Source(files=f"{tmp_path}/*"))
+    pattern = str(error.value).split('add "')[1].split('"')[0]
+    assert names_of(tmp_path, "*", exclude=[pattern]) == ["b.txt"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/*", "a" * 300 + "/**"])
+def test_a_name_that_no_file_can_have_matches_none(tmp_path, name):
+    with pytest.raises(InductionError, match=r"no file matches|cannot be listed \(File name too long\)"):
+        pinned(Source(files=f"{tmp_path}/{name}"))
+
+
 # --- permissions, and few open files ----------------------------------------------------------------------------
 
 

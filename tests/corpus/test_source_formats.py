@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -262,8 +263,9 @@ def row(size):
 
 def test_what_is_as_large_as_permitted(tmp_path, small_limit):
     assert texts_of(written(tmp_path / "a.txt.gz", gzip.compress(b"a" * 1000))) == ["a" * 1000]
-    lines = row(900) * 20
-    assert texts_of(written(tmp_path / "a.jsonl.gz", gzip.compress(lines))) == ["a" * 900] * 20
+    texts = [random.Random(number).randbytes(450).hex() for number in range(20)]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    assert texts_of(written(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode()))) == texts
     assert texts_of(written(tmp_path / "a.parquet", parquet(text=["a" * 1000]))) == ["a" * 1000]
 
 
@@ -296,6 +298,16 @@ def test_a_small_compressed_file_is_not_expanded_without_a_bound(tmp_path, small
         begin = b"PAR1" if "parquet" in name else b""
         refusal(written(tmp_path / name, gzip.compress(begin + b"a" * 10_000_000)))
     assert sum(expanded) < 3_000_000
+
+
+@pytest.mark.parametrize("packed", [".gz", ".xz", ".zst"])
+def test_many_small_rows_in_a_small_file_are_not_all_read(tmp_path, small_limit, packed):
+    lines = row(9) * 50_000
+    path = written(tmp_path / f"a.jsonl{packed}", COMPRESSORS[packed](lines))
+    assert len(lines) > 200 * path.stat().st_size
+    assert f"a.jsonl{packed}: expands to more than" in (message := refusal(path))
+    assert "200 times its size or more. If that is intended, decompress it first." in message
+    assert len(texts_of(written(tmp_path / "a.jsonl", lines))) == 50_000
 
 
 def nested(depth):

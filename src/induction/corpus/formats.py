@@ -8,11 +8,13 @@ import lzma
 import os
 import re
 import resource
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EMFILE, ENFILE
+from glob import escape
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Literal, cast
 
@@ -45,7 +47,7 @@ _KNOWN = "text (.txt, .md, .py and other source code), JSON lines (.jsonl, .ndjs
 
 _CHUNK_BYTES = 1 << 20
 _POINTER_BYTES = 1024  # none is as long
-_MOST_EXPANSION = 100  # of a compressed Parquet file, whose columns are compressed already
+_MOST_EXPANSION = 200  # of a compressed file of many rows: text shrinks to a tenth, or to a fiftieth where it repeats
 
 _POINTERS = {
     b"version https://git-lfs.github.com/spec/": "a pointer of Git LFS, not the file itself. Get that: git lfs pull.",
@@ -80,7 +82,7 @@ READ_ERRORS = (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError, pa.Ar
 
 def leave_out(path: PurePath) -> str:
     """Return the sentence that ends an error: how to leave a file out."""
-    return f'To leave it out, add "{path.name}" to the source\'s exclude.'
+    return f'To leave it out, add "{escape(path.name)}" to the source\'s exclude.'
 
 
 def unreadable(path: Path, error: BaseException) -> InductionError:
@@ -256,17 +258,25 @@ def opened_at_any_place(path: Path) -> Iterator[BinaryIO]:
         if path.suffix.lower() not in _OPENERS:
             yield file
             return
-        most = max(LARGEST_DOCUMENT_BYTES, _MOST_EXPANSION * path.stat().st_size)
+        most = _most_bytes(path)
         with tempfile.TemporaryFile() as unpacked:
             while piece := file.read(_CHUNK_BYTES):
                 if unpacked.tell() + len(piece) > most:
-                    raise InductionError(
-                        f"{path}: expands to more than {most:,} bytes, too many for a compressed Parquet file. "
-                        f"{leave_out(path)}"
-                    )
+                    raise _expands(path, most)
                 unpacked.write(piece)
             unpacked.seek(0)
             yield cast(BinaryIO, unpacked)
+
+
+def _most_bytes(path: Path) -> int:
+    return max(LARGEST_DOCUMENT_BYTES, _MOST_EXPANSION * path.stat().st_size)
+
+
+def _expands(path: Path, most: int) -> InductionError:
+    return InductionError(
+        f"{path}: expands to more than {most:,} bytes, {_MOST_EXPANSION} times its size or more. If that is intended, "
+        f"decompress it first. {leave_out(path)}"
+    )
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes:
@@ -346,10 +356,14 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes | str]]:
         lines: Any = file
         if encoding != "utf-8":
             lines = io.TextIOWrapper(file, encoding=encoding, newline="\n")
-        number = 0
+        number = n_bytes = 0
+        most = _most_bytes(path) if path.suffix.lower() in _OPENERS else sys.maxsize
         try:
             while line := lines.readline(LARGEST_DOCUMENT_BYTES + 1):
                 number += 1
+                n_bytes += len(line)
+                if n_bytes > most:
+                    raise _expands(path, most)
                 if len(line) > LARGEST_DOCUMENT_BYTES:
                     raise too_large(f"{path}:{number}")
                 yield number, line

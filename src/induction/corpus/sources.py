@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import sys
 import warnings
@@ -256,7 +257,8 @@ def _files(source: Source) -> list[Path]:
     files = source.globbed_files()
     if not files:
         without = f" without matching exclude {list(source.exclude)}" if source.exclude else ""
-        hint = f". It is a folder: write {source.files}/**/*" if Path(str(source.files)).is_dir() else ""
+        is_folder = os.path.isdir(str(source.files))  # noqa: PTH112 (no name is too long for it)
+        hint = f". It is a folder: write {source.files}/**/*" if is_folder else ""
         raise InductionError(f"no file matches {source.files}{without}. Relative globs start at {Path.cwd()}{hint}")
     return files
 

@@ -5,7 +5,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from glob import has_magic
+from glob import escape, has_magic
 from pathlib import Path
 
 from induction.errors import InductionError
@@ -41,7 +41,7 @@ def _expand(folder: str, parts: list[str], is_excluded: Callable[[Path], bool]) 
     if part == "**":
         while rest and rest[0] == "**":
             rest = rest[1:]
-        if not rest and Path(folder).is_file():  # as Python's glob has it
+        if not rest and os.path.isfile(folder):  # noqa: PTH113 (as Python's glob has it; and no name is too long)
             yield folder
         for below in _folders(folder, is_excluded):
             yield from _expand(below, rest or ["*"], is_excluded)
@@ -142,4 +142,4 @@ def _is_utf8(path: Path) -> bool:
 
 def _pattern_of(path: Path) -> str:
     """Return a shell pattern that matches a file's name, with ? for bytes that are not UTF-8."""
-    return "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in path.name)
+    return "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in escape(path.name))
