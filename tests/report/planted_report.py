@@ -7,7 +7,7 @@ import numpy as np
 from figures.simulated_tables import STEPS, Planted, write_tables
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
 from induction.analyse.claims.stage import stated
-from induction.files import sealed_svg, write_json
+from induction.files import sealed, sealed_svg, write_json
 from induction.tables.case_studies import CASE_STUDIES
 from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, NOT_SUPPORTED, ORDERS, SUPPORTED, VERDICTS
 from induction.tables.manifests import corpus_fingerprint
@@ -74,14 +74,16 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     identity = {"shards": [], "files": {}, "fingerprint": corpus_fingerprint([], {})}
     write_json(
         manifest,
-        {
-            "name": "text",
-            "sources": [source],
-            "overlap": shared | dropped,
-            **identity,
-            **dict.fromkeys(uncounted, 0),
-            **counted,
-        },
+        sealed(
+            {
+                "name": "text",
+                "sources": [source],
+                "overlap": shared | dropped,
+                **identity,
+                **dict.fromkeys(uncounted, 0),
+                **counted,
+            }
+        ),
     )
     content = {
         "study": "planted",
