@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from induction.tables.provenance import provenance_of
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 
@@ -35,7 +36,6 @@ from induction.study.config import ModelFields
 from induction.study.evaluation import Evaluation, Probes, Prompts, Repetitions
 from induction.study.study import Model
 from induction.tables.manifests import read_manifest
-from induction.tables.provenance import provenance_of
 from induction.tables.training import TRAINING
 from induction.train import states
 from induction.train.loop import train

@@ -331,7 +331,7 @@ class Tokens:
     """Random tokens in place of a corpus."""
 
     n_train_tokens = 40_000
-    fingerprint = "random"
+    training_fingerprint = "random"
 
     def verify(self, part, n_parts):
         pass

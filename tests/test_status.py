@@ -98,7 +98,7 @@ def test_blocks_done_are_counted_by_stage(results):
     measured(results, "losses", "m-1", 0, 1)
     measured(results, "heads", "m-1", 1)
     touch(results / "corpora/packages/manifest.json")
-    touch(results / "figures/pca.pdf")
+    touch(results / "figures/pca.svg")
     found = told(results)
     assert {name: (stage.done, stage.of) for name, stage in found.models[0].stages.items()} == {
         "train": (2, 3),

@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from planted import TOKENS, TOKENS_A_STEP, TWELVE, write_jump
+from planted import MILLION, STEPS, TOKENS, TOKENS_A_STEP, TWELVE, sigmoid_fall, write_heads, write_jump
 
 from induction.analyse.curves import curves
-from induction.analyse.phases import Search, Signal, onset_rows, phases, search, window_row
+from induction.analyse.phases import Search, Signal, onset_rows, phases, resampled_best, search, window_row
 from induction.analyse.windows import NoWindow, Window, falling_window
 from induction.study.analysis import Bootstrap, Phases
 from induction.tables.phases import ONSETS, PHASES
@@ -41,6 +41,40 @@ def test_a_signal_is_found_by_its_curve_and_enough_resamples():
     tokens = np.array([0.0, 4.0])
     row = window_row(alone, np.array([0, 1]), tokens, 0.95, min_support=0.0)
     assert (row["found"], row["start_tokens_low"], row["start_tokens_high"]) == (True, 0.0, 4.0)
+
+
+def test_the_best_head_of_each_snapshot_is_followed_beside_the_one_that_is_best_at_the_end(tmp_path):
+    """As with two layers of smeared keys: one head rises first and is overtaken by another, later one."""
+    folder = tmp_path / "model=overtaken"
+    parts = write_jump(folder, 0.4)
+    early, late = (
+        -sigmoid_fall(TOKENS, start * MILLION, (start + 1) * MILLION, size) for start, size in ((2, 0.6), (5, 0.9))
+    )
+    late -= late[0]
+    parts["heads"] = [write_heads(folder / "two.parquet", STEPS, {"prefix_matching": np.stack([early, late], axis=1)})]
+    out, onsets_out = folder / "phases", folder / "onsets"
+    phases(**parts, in_context=TWELVE, bootstrap=BOOTSTRAP, phases=Phases(), out=out, onsets_out=onsets_out)
+    rows = {row["signal"]: row for row in PHASES.read(out).iter_rows(named=True)}
+    at_the_end, of_each = rows["prefix_matching"], rows["best_prefix_matching"]
+    assert at_the_end["found"]
+    assert of_each["found"]
+    assert at_the_end["midpoint_tokens"] == pytest.approx(5.5 * MILLION, abs=0.15 * MILLION)
+    assert of_each["midpoint_tokens"] == pytest.approx(2.5 * MILLION, abs=0.15 * MILLION)
+    assert of_each["support"] > 0.5
+    assert set(ONSETS.read(onsets_out)["signal"]) >= {"prefix_matching", "best_prefix_matching"}
+
+
+def test_resamples_of_the_best_head_are_the_best_of_resampled_heads():
+    """With equal heads and unit noise the best of three has the mean of the greatest of three standard normals."""
+    shape = {"step": np.repeat(np.arange(400), 3), "layer": 0, "head": np.tile(np.arange(3), 400)}
+    heads = pl.DataFrame({**shape, "score": 0.5, "score_se": 1.0})
+    curve_S, resampled_RS = resampled_best(heads, "score", Bootstrap(n_resamples=100))
+    assert (curve_S == 0.5).all()
+    assert resampled_RS.shape == (100, 400)
+    expected, deviation = 3 / (2 * np.sqrt(np.pi)), 0.748
+    assert resampled_RS.mean() - 0.5 == pytest.approx(expected, abs=4 * deviation / 200)
+    alone = resampled_best(heads.with_columns(score_se=0.0), "score", Bootstrap(n_resamples=20))
+    assert (alone[1] == 0.5).all()
 
 
 def test_onsets_are_the_windows_behind_the_intervals_of_table_phases(tmp_path):

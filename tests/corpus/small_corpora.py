@@ -22,11 +22,14 @@ def random_texts(seed, n_texts, n_words=120):
 
 
 def write_texts(folder, texts):
-    """Write each text to a file of its own; return the glob that finds them."""
+    """Write each text to a file of its own, as a line of JSON if it holds NUL; return the glob that finds them."""
     folder.mkdir(parents=True)
     for number, text in enumerate(texts):
-        (folder / f"{number:04d}.txt").write_bytes(text.encode())
-    return {"files": f"{folder}/*.txt"}
+        if "\0" in text:
+            (folder / f"{number:04d}.jsonl").write_text(json.dumps({"text": text}))
+        else:
+            (folder / f"{number:04d}.txt").write_bytes(text.encode())
+    return {"files": f"{folder}/*"}
 
 
 def build(out, *sources, **fields):

@@ -66,6 +66,7 @@ def test_the_phase_change_shows_every_score_of_the_tables(demo):
     assert len(head_lines(matching)) == TWO.n_layers * N_HEADS
     heads = inputs.tables["heads"].filter(model=TWO.name, layer=1, head=1).sort("step")
     same_line(only(matching, "layer 1 head 1"), heads, "prefix_matching")
+    same_line(only(matching, "best_prefix_matching"), curves, "best_prefix_matching")
 
 
 def test_induction_heads_are_coloured_and_the_best_is_bold(demo):

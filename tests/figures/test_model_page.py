@@ -37,6 +37,7 @@ def test_a_page_shows_the_rows_of_its_model(demo):
     tables = {name: frame.filter(model=TWO.name) for name, frame in inputs.tables.items()}
     same_line(only(panels["loss"], "loss"), tables["curves"], "loss")
     same_line(only(panels["in-context learning"], "icl_windowed"), tables["curves"], "icl_windowed")
+    same_line(only(panels["prefix matching"], "best_prefix_matching"), tables["curves"], "best_prefix_matching")
     bins = heat_maps.binned(np.array(tables["curves"]["loss_by_index"].to_list()))
     for title, values in (("loss by token index", bins.loss), ("its derivative", bins.slope)):
         (mesh,) = [artist for artist in panels[title].collections if isinstance(artist, QuadMesh)]

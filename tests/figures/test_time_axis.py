@@ -9,7 +9,7 @@ from drawings import bands, inputs_of, lines
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from simulated_tables import DEMO, STEPS, TOKENS_A_STEP, write_tables
+from simulated_tables import DEMO, STEPS, TOKENS_A_STEP, Planted, write_tables
 
 from induction.figures import theme
 from induction.figures.stage import FIGURES
@@ -68,6 +68,27 @@ def test_step_0_is_drawn_on_a_linear_axis_only(demo):
         (line,) = lines(axis, "icl_windowed")
         assert line.get_xdata()[0] == 0
         assert bool(np.isfinite(axis.transData.transform((0, 0))[0])) == shown
+
+
+@pytest.fixture(scope="module", params=[(0, 1), (1,), (0,)], ids=["0 and 1", "1", "0"])
+def short(request, tmp_path_factory):
+    """Two depths and two families of models without a window, of one or two snapshots."""
+    models = (Planted(1, None), Planted(2, None), Planted(2, None, family="mlp", label="with MLPs", d_mlp=8))
+    return write_tables(tmp_path_factory.mktemp("short"), models, np.array(request.param)), models
+
+
+@pytest.mark.parametrize("name", OVER_TOKENS)
+def test_a_logarithmic_axis_of_one_snapshot_or_none_is_drawn(short, name):
+    """Tables of a training of one step: at most one snapshot has a place on the axis."""
+    paths, models = short
+    inputs = inputs_of(name, paths, models)
+    inputs = replace(inputs, settings=inputs.settings.model_copy(update={"time": "log"}))
+    figure = import_module(FIGURES[name]).draw(inputs)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        if axis.get_xscale() == "log":
+            low, high = axis.get_xlim()
+            assert 0 < low < high
 
 
 @pytest.mark.parametrize(

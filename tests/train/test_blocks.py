@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,24 @@ def test_a_block_has_the_snapshots_and_rows_of_its_recipe(whole):
     assert rows["loss"][0] == pytest.approx(np.log(300), abs=0.05), "before training: the loss of no knowledge"
     assert rows["loss"][-5:].mean() < rows["loss"][0] - 0.5
     assert rows["learning_rate"][:6].to_list() == pytest.approx([4e-3 * min(1, (s + 1) / 5) for s in range(6)])
+
+
+def test_held_out_documents_that_are_dropped_train_nothing_again(whole, tokens, manifest, tmp_path, monkeypatch):
+    source = Source(files=str(manifest.parent.parent / "*.txt"))
+    corpus(Corpus(sources=(source,), vocab_size=300, max_overlap=0.0), "tiny", tmp_path / "corpus")
+    # As if a document had been dropped: all that differs is the whole's fingerprint.
+    path = tmp_path / "corpus/manifest.json"
+    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "another'))
+    again = open_corpus(tmp_path / "corpus")
+    assert again.fingerprint != tokens.fingerprint
+    folder = tmp_path / "models"
+    shutil.copytree(whole, folder)
+    before = [(folder / f"block-{block}.json").read_bytes() for block in range(2)]
+    for block in range(2):
+        (folder / f"block-{block}.json").unlink()
+    monkeypatch.setattr("induction.train.loop._step", lambda *_: pytest.fail("a step was taken"))
+    train_all(model(), again, folder)
+    assert [(folder / f"block-{block}.json").read_bytes() for block in range(2)] == before
 
 
 def test_blocks_of_another_size_train_the_same_weights(whole, tokens, tmp_path):
@@ -225,7 +244,7 @@ def test_training_numbers_change_only_on_purpose():
     """Stored, not derived: raise TRAINING_VERSION of study/study.py when these must change."""
 
     class Counting:
-        n_train_tokens, fingerprint = 10_000, "counting"
+        n_train_tokens, training_fingerprint = 10_000, "counting"
 
         def read(self, start, stop):
             return np.arange(start, stop) * 7 % 300

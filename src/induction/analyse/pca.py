@@ -3,8 +3,9 @@
 Suffix letters: S snapshot, J interval between snapshots, E example, K component, R resample.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from sklearn import decomposition
 
 from induction.analyse.signals import ExampleLosses, random_index_losses, read_random_index
+from induction.artefacts.origins import check_together, joined, origin_of
 from induction.errors import InductionError
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.tables.pca import PCA
-from induction.tables.provenance import provenance_of
 from induction.tables.table import model_of
 
 Floats = NDArray[np.float64]
@@ -62,10 +63,10 @@ def pca(
     parts = _by_group(losses, groups)
     if missing := [group for group in parts if group not in evaluations]:
         raise InductionError(f"groups: no evaluation set is given of {', '.join(missing)}. Give one for each group.")
-    provenance = _joined(
-        provenance_of([path for paths in group.values() for path in paths]) for group in parts.values()
-    )
-    with PCA.writer(out, **provenance) as table:
+    origins = [[origin_of(path) for paths in group.values() for path in paths] for group in parts.values()]
+    for of_group in origins:
+        check_together(of_group, "corpus")
+    with PCA.writer(out, **joined(chain(*origins))) as table:
         for group, parts_of_model in parts.items():
             random_index = read_random_index(evaluations[group])
             measured = {name: random_index_losses(paths, random_index) for name, paths in parts_of_model.items()}
@@ -193,12 +194,3 @@ def _losses(group: str, measured: Mapping[str, ExampleLosses]) -> list[Floats]:
             f"{', '.join(measured)}: {n_snapshots} and {n_examples}"
         )
     return losses_SE
-
-
-def _joined(provenances: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return what several groups were made of, each fingerprint once, joined by commas."""
-    joined: dict[str, dict[str, None]] = {}
-    for provenance in provenances:
-        for name, fingerprints in provenance.items():
-            joined.setdefault(name, {}).update(dict.fromkeys(fingerprints.split(",")))
-    return {name: ",".join(fingerprints) for name, fingerprints in joined.items()}

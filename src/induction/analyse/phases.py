@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from induction.analyse.signals import read_heads, read_random_index, signals
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window
+from induction.artefacts.origins import provenance_of
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
 from induction.tables.phases import ONSETS, PHASES
-from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
 
@@ -109,6 +109,7 @@ def phases(
     curves = [
         Signal("icl", icl_SE.mean(axis=1), weights_RE @ icl_SE.T, falls),
         Signal("prefix_matching", *resampled_head(scores, "prefix_matching", bootstrap), rises),
+        Signal("best_prefix_matching", *resampled_best(scores, "prefix_matching", bootstrap), rises),
         Signal("previous_token", *resampled_head(scores, "previous_token", bootstrap), rises),
         Signal("loss", loss_SE.mean(axis=1), weights_RE @ loss_SE.T, has_bump),
     ]
@@ -140,6 +141,25 @@ def resampled_head(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tup
     random = np.random.default_rng([bootstrap.seed, *score.encode()])  # each score has noise of its own
     noise_RS = random.standard_normal((bootstrap.n_resamples, len(curve_S)))
     return curve_S, curve_S + error_S * noise_RS
+
+
+def resampled_best(heads: pl.DataFrame, score: str, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+    """Follow the best score of any head at each snapshot, whichever head that is.
+
+    A resample adds noise to every head, as `resampled_head` does to one, and takes the best: so which head is the best
+    is resampled, too. Where many heads are equally good, the best of their resamples is a little better than they are.
+
+    Returns:
+        The best score, [S], and its resamples, [R, S].
+    """
+    random = np.random.default_rng([bootstrap.seed, *f"best {score}".encode()])
+    best, resampled = [], []
+    for _, snapshot in heads.sort("step", "layer", "head").group_by("step", maintain_order=True):
+        score_H, error_H = (snapshot[name].to_numpy().astype(np.float64) for name in (score, f"{score}_se"))
+        best.append(score_H.max())
+        noise_RH = random.standard_normal((bootstrap.n_resamples, len(score_H)))
+        resampled.append((score_H + error_H * noise_RH).max(axis=1))
+    return np.array(best), np.stack(resampled, axis=1)
 
 
 def window_row(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,9 @@ def evaluation(folder: Path, settings: Evaluation, out: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(tokens.tobytes() + random_index.tobytes()).hexdigest(),
     }
-    write_tensors(out, {"tokens": tokens, "random_index": random_index}, {**about, "fingerprint": fingerprint(about)})
+    tensors: dict[str, NDArray[Any]] = {"tokens": tokens, "random_index": random_index}
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, tensors, described)
 
 
 def read_evaluation(path: Path) -> EvaluationSet:

@@ -13,9 +13,7 @@ from types import TracebackType
 from typing import Self
 
 _N_BUCKETS = 128  # of 10 billion tokens, a bucket holds some 0.3 GB of text
-_PENDING_BYTES = (
-    1 << 20
-)  # of each bucket, in memory until they are written: no file stays open, as few may be permitted
+_BUFFER_BYTES = 1 << 18  # of a bucket, before its file is opened and closed: a process may have few files open
 _KEY_BYTES = 16
 _DRAW_BYTES = 8
 _RECORD = struct.Struct("<16sI?Q")  # key, source, held out, bytes of text
@@ -40,34 +38,39 @@ class DocumentOrder:
         self._paths = [folder / f"bucket-{number:03d}" for number in range(_N_BUCKETS)]
         self._below = held_out * 2 ** (8 * _DRAW_BYTES)
         self._seed = str(seed).encode()
+        self.n_added = 0
+        """Documents so far, duplicates among them."""
+        self.n_held_out = 0
+        """Those among them that are kept out of training."""
 
     def __enter__(self) -> Self:
         """Empty the buckets to add documents; iterate after the `with` block."""
+        self._waiting = [bytearray() for _ in self._paths]
         for path in self._paths:
             path.write_bytes(b"")
-        self._pending = [bytearray() for _ in self._paths]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            for bucket in range(_N_BUCKETS):
-                self._write(bucket)
+        if error is None:
+            for number in range(_N_BUCKETS):
+                self._flush(number)
 
     def add(self, source: int, text: bytes) -> None:
         """Add a document, as UTF-8."""
         digest = blake2b(text, digest_size=_KEY_BYTES + _DRAW_BYTES, key=self._seed).digest()
         held_out = int.from_bytes(digest[_KEY_BYTES:], "big") < self._below
-        bucket = digest[0] * _N_BUCKETS // 256
-        pending = self._pending[bucket]
-        pending += _RECORD.pack(digest[:_KEY_BYTES], source, held_out, len(text))
-        pending += text
-        if len(pending) >= _PENDING_BYTES:
-            self._write(bucket)
+        number = digest[0] * _N_BUCKETS // 256
+        self._waiting[number] += _RECORD.pack(digest[:_KEY_BYTES], source, held_out, len(text))
+        self._waiting[number] += text
+        if len(self._waiting[number]) >= _BUFFER_BYTES:
+            self._flush(number)
+        self.n_added += 1
+        self.n_held_out += held_out
 
-    def _write(self, bucket: int) -> None:
-        with self._paths[bucket].open("ab") as file:
-            file.write(self._pending[bucket])
-        self._pending[bucket].clear()
+    def _flush(self, number: int) -> None:
+        with self._paths[number].open("ab") as file:
+            file.write(self._waiting[number])
+        self._waiting[number].clear()
 
     def __iter__(self) -> Iterator[OrderedDocument]:
         """Yield each distinct text; a text that several sources hold counts as the first one's."""

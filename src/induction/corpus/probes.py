@@ -58,7 +58,9 @@ def probes(folder: Path, settings: Probes, out: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(repeated.tobytes() + distinct.tobytes()).hexdigest(),
     }
-    write_tensors(out, {"repeated": repeated, "distinct": distinct}, {**about, "fingerprint": fingerprint(about)})
+    tensors = {"repeated": repeated, "distinct": distinct}
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, tensors, described)
 
 
 def read_probes(path: Path) -> ProbeSet:

@@ -38,6 +38,9 @@ class OpenCorpus:
     folder: Path
     name: str
     fingerprint: str
+    """Identifies all of it."""
+    training_fingerprint: str
+    """Identifies what training reads; the same whether overlapping held-out documents are dropped or not."""
     vocab_size: int
     start_token: int
     shards: tuple[NDArray[Any], ...]
@@ -128,6 +131,8 @@ def open_corpus(folder: Path) -> OpenCorpus:
             folder=folder,
             name=manifest["name"],
             fingerprint=manifest["fingerprint"],
+            # Corpora made before held-out documents could be dropped have one fingerprint for both.
+            training_fingerprint=manifest.get("training_fingerprint", manifest["fingerprint"]),
             vocab_size=vocab_size,
             start_token=manifest["start_token"],
             shards=tuple(_mapped(folder / shard["file"], dtype, shard["n_tokens"]) for shard in manifest["shards"]),

@@ -64,6 +64,7 @@ def _page(page: SubFigure, inputs: FigureInputs, architecture: Architecture, key
         theme.panel_label(axis, letter)
         if not axis.has_data():
             axis.tick_params(axis="y", which="both", left=False, labelleft=False)
+    panels.best_at_each_snapshot(of[PREFIX_MATCHING], inputs, architecture)
     panels.limit_loss(of[LOSS], inputs, [model])
     of[PREFIX_MATCHING].set_ylim(*panels.SHARES)
     of[QK_TRACE].yaxis.set_major_formatter(lambda trace, _: theme.tokens_text(trace).replace("-", "−"))
@@ -76,6 +77,7 @@ def _page(page: SubFigure, inputs: FigureInputs, architecture: Architecture, key
         *panels.icl_handles(inputs),
         *heat_maps.mark_handles(),
         *panels.trajectory_marks(),
+        panels.best_handle(),
         *model_analysis.depth_handles(model.n_layers, each_of=_MOST_LAYERS),
     ]
     theme.legend(page, handles, inches_an_entry=2.2)

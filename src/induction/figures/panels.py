@@ -25,6 +25,8 @@ NOT_ABLATED = "no heads\nablated yet"
 SHARES = (-0.02, 1.0)
 """Limits of an axis of shares, such as of attention."""
 
+_BEST: dict[str, Any] = {"color": theme.INK, "linewidth": 0.9, "linestyle": (0, (1, 1.6)), "zorder": 3.5}
+
 LOSS_SHOWN_FROM = 0.05
 """Share of the time axis before which the loss may leave its panel: it falls from chance there, and hides the rest."""
 
@@ -39,6 +41,17 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
         axis.plot(*series(rows, "icl_score"), color=theme.GREY, linewidth=theme.THIN, zorder=1, label="icl_score")
     with_interval(axis, curves, "icl_windowed", family_colour(inputs, architecture.family))
     windows(axis, inputs, architecture)
+
+
+def best_at_each_snapshot(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
+    """Draw the highest prefix matching of any head at each snapshot, a line a seed: not always the same head's."""
+    for rows in inputs.measured("curves", architecture):
+        axis.plot(*series(rows, "best_prefix_matching"), label="best_prefix_matching", **_BEST)
+
+
+def best_handle() -> Artist:
+    """Return the legend's entry of `best_at_each_snapshot`."""
+    return theme.line("best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")})
 
 
 def family_colour(inputs: FigureInputs, family: str) -> str:

@@ -31,6 +31,7 @@ def draw(inputs: FigureInputs) -> Figure:
         *panels.icl_handles(inputs),
         theme.line("induction head", theme.CLASS_COLOURS["induction"]),
         theme.line("other head", theme.CLASS_COLOURS["other"], linewidth=theme.THIN),
+        panels.best_handle(),
     ]
     if any(_one_layer(inputs, architecture) for architecture in architectures):
         handles.append(theme.line("loss of 1 layer", theme.GREY, linewidth=1))
@@ -40,7 +41,10 @@ def draw(inputs: FigureInputs) -> Figure:
 
 
 def _prefix_matching(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
-    """Draw every head; bold, the one that is best at the last snapshot, or the mean over seeds of such heads."""
+    """Draw every head; bold, the one that is best at the last snapshot, or the mean over seeds of such heads.
+
+    Dotted, the best score of any head at each snapshot.
+    """
     several = len(architecture.models) > 1
     best_heads = []
     for model in architecture.models:
@@ -62,6 +66,7 @@ def _prefix_matching(axis: Axes, inputs: FigureInputs, architecture: Architectur
     elif several:
         mean = theme.mean_of_seeds([panels.series(head.rows, "prefix_matching") for head in best_heads])
         axis.plot(*mean, color=theme.CLASS_COLOURS[_kind(best_heads)], zorder=3, label="mean of the best heads")
+    panels.best_at_each_snapshot(axis, inputs, architecture)
     panels.windows(axis, inputs, architecture)
 
 

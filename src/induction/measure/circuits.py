@@ -5,14 +5,11 @@ A reading matrix has the LayerNorm before it folded in: its gain, and that it ta
 Axes: L layer, H head, E width of a head, D residual stream, V vocabulary.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
+from induction.measure.random_composition import random_composition
 from induction.models.transformer import Attention, LayerNorm, Transformer
-
-_BASELINE_SAMPLES = 16
 
 
 def ov_copying(model: Transformer) -> Tensor:
@@ -87,13 +84,13 @@ def composition(model: Transformer, early: int, late: int) -> dict[str, Tensor]:
     write_in = _reading(first.ln1, first.attn, "W_V")[:, None]
     write_out = first.attn.per_head("W_O")[:, None]
     query, key, value = (_reading(second.ln1, second.attn, name)[None] for name in ("W_Q", "W_K", "W_V"))
-    chance = _chance(model.architecture.d_model, model.architecture.d_head)
+    of_random = random_composition(model.architecture.d_model, model.architecture.d_head)
     pairs = {
         "k": (key, query.transpose(-1, -2)),
         "q": (query, key.transpose(-1, -2)),
         "v": (value, second.attn.per_head("W_O")[None]),
     }
-    return {kind: _relative_norm(write_in, write_out, left, right) - chance for kind, (left, right) in pairs.items()}
+    return {kind: _relative_norm(write_in, write_out, left, right) - of_random for kind, (left, right) in pairs.items()}
 
 
 def _relative_norm(a_DE: Tensor, b_ED: Tensor, c_DE: Tensor, d_ED: Tensor) -> Tensor:
@@ -110,15 +107,6 @@ def _norm(a_DE: Tensor, middle_EE: Tensor, d_ED: Tensor) -> Tensor:
     left_EE = a_DE.transpose(-1, -2) @ a_DE
     right_EE = d_ED @ d_ED.transpose(-1, -2)
     return (left_EE @ middle_EE * (middle_EE @ right_EE)).sum((-1, -2)).clamp_min(0).sqrt()
-
-
-@cache
-def _chance(d_model: int, d_head: int) -> float:
-    """Return the composition of random matrices of this shape."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((d_model, d_head), (d_head, d_model), (d_model, d_head), (d_head, d_model))
-    drawn = (torch.randn(_BASELINE_SAMPLES, *shape, generator=generator) for shape in shapes)
-    return float(_relative_norm(*drawn).mean())
 
 
 def _reading(norm: LayerNorm, attention: Attention, name: str) -> Tensor:

@@ -43,7 +43,7 @@ class BlockManifest(Strict):
     """What a block of training made.
 
     `recipe`: fingerprint of the block's recipe; `identity`: of all that its weights depend on; `corpus`: of its corpus;
-    `model`: the name of its folder, or None in what earlier versions wrote.
+    `job`: of the job that made it; `model`: the name of its folder, or None in what earlier versions wrote.
     """
 
     architecture: Architecture
@@ -52,6 +52,7 @@ class BlockManifest(Strict):
     corpus: str
     snapshots: tuple[Entry, ...]
     model: str | None = None
+    job: str = ""
 
 
 def write_block(
@@ -60,6 +61,7 @@ def write_block(
     *,
     recipe: str,
     identity: str,
+    job: str,
     corpus: str,
     snapshots: Sequence[dict[str, Any]],
 ) -> None:
@@ -69,6 +71,7 @@ def write_block(
         "architecture": architecture,
         "recipe": recipe,
         "identity": identity,
+        "job": job,
         "corpus": corpus,
         "snapshots": list(snapshots),
     }

@@ -3,12 +3,17 @@
 from induction.tables.columns import with_interval
 from induction.tables.table import Column, Table
 
+_SIGNALS = (
+    "icl, prefix_matching (of the head that is best at the last snapshot), best_prefix_matching (of the best head of "
+    "each snapshot), previous_token (as prefix_matching) or loss."
+)
+
 PHASES = Table(
     name="phases",
     row="a model and signal",
     key=("model", "signal"),
     columns=(
-        Column("signal", "string", "icl, prefix_matching, previous_token or loss."),
+        Column("signal", "string", _SIGNALS),
         Column("found", "bool", "Whether the signal has a window."),
         *with_interval("start_tokens", "Training tokens at which the window begins.", nullable=True),
         *with_interval("midpoint_tokens", "Training tokens at which the signal changes fastest.", nullable=True),
@@ -26,7 +31,7 @@ ONSETS = Table(
     row="a resample of a signal in which it has a window",
     key=("model", "signal", "resample"),
     columns=(
-        Column("signal", "string", "icl, prefix_matching, previous_token or loss."),
+        Column("signal", "string", _SIGNALS),
         Column(
             "resample", "int64", "Number of the resample, counted from 0; those without a window are left out.", low=0
         ),

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from induction import __version__
 from induction.errors import InductionError
 from induction.files import cannot_read, is_fault_of_system, replacing
+from induction.identity import job_identity
 
 Kind = Literal["int64", "int16", "float32", "float64", "string", "bool", "float32[]"]
 
@@ -212,6 +213,7 @@ class Writer:
             "induction.schema_version": str(self._table.version),
             "induction.package_version": __version__,
             "induction.row": self._table.row,
+            "induction.identity": job_identity(),
             "induction.columns": json.dumps({column.name: column.about for column in self._table.columns}),
             **{f"induction.{name}": value for name, value in self._provenance.items()},
         }

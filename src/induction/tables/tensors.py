@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from induction.errors import InductionError
 from induction.files import SEAL, cannot_read, replacing, sealed
+from induction.identity import job_identity
 
 _ENTRY = "induction"
 _ARRAYS = "arrays"
@@ -19,7 +20,7 @@ _ARRAYS = "arrays"
 
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
     """Write arrays, what they are about and a hash of both; the same ones give the same bytes."""
-    described = sealed({**about, _ARRAYS: _described(tensors)})
+    described = sealed({**about, "identity": job_identity(), _ARRAYS: _described(tensors)})
     # One metadata entry: safetensors writes several in an order that changes from run to run.
     content = save(tensors, metadata={_ENTRY: json.dumps(described, sort_keys=True)})
     with replacing(path) as temporary:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from induction.errors import InductionError
 from induction.files import fingerprint
+from induction.identity import job_identity
 from induction.models.snapshots import write_block
 from induction.models.tensor_files import tensor_writer
 from induction.study.architecture import Architecture
@@ -27,6 +28,8 @@ from induction.train.states import Progress, States
 from induction.train.stopping import LIMIT, Stop, alone, queue_again, stop_asked
 from induction.train.zero import ZeroEngine
 
+_ENTRY = ("step", "tokens", "file", "sha256")
+
 
 class Tokens(Protocol):
     """Training tokens in the order of the shards; `induction.corpus` has one."""
@@ -37,8 +40,8 @@ class Tokens(Protocol):
         ...
 
     @property
-    def fingerprint(self) -> str:
-        """What identifies them."""
+    def training_fingerprint(self) -> str:
+        """What identifies them; held-out documents that are dropped do not change it."""
         ...
 
     def verify(self, part: int, n_parts: int) -> None:
@@ -101,7 +104,7 @@ def train(
     schedule = Schedule(settings)
     _see_that_tokens_suffice(tokens, tokens_needed, schedule, architecture.n_ctx, settings["corpus"])
     identity = fingerprint(
-        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
+        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.training_fingerprint}]
     )
     states = States(manifest.parent, identity, ranks)
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
@@ -140,7 +143,7 @@ def train(
                     raise SystemExit(128 + asked)
                 _step(engine, progress, settings, schedule, data, watch, reporter)
         if ranks.first:
-            _write(progress, recipe, identity, tokens.fingerprint, manifest, table)
+            _write(progress, recipe, identity, tokens.training_fingerprint, manifest, table)
         ranks.wait()
 
 
@@ -237,8 +240,10 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
         recipe["architecture"],
         recipe=fingerprint(recipe),
         identity=identity,
+        job=job_identity(),
         corpus=corpus,
-        snapshots=progress.snapshots,
+        # In this order, whether they come from this process or from a state: the same bytes whatever was resumed.
+        snapshots=[{name: entry[name] for name in _ENTRY} for entry in progress.snapshots],
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from induction.models.transformer import Transformer
-from induction.tables.places import PROGRESS
+from induction.places import PROGRESS
 from induction.tables.progress import progress_rows
 
 _PLAIN_LINE_SECONDS = 15.0
