@@ -94,6 +94,7 @@ CATALOGUE = {
     "provenance of a drawing": Artefact(r"figures/.+\.svg", origin_of),
     "other drawings": Artefact(r"figures/.+\.(pdf|png)", None, "for people; no stage reads them"),
     "progress": Artefact(r"models/[^/]+/progress\.jsonl", None, "odd lines are passed over: tests/test_status.py"),
+    "what a corpus was built from": Artefact(r"corpora/[^/]+/\.built\.json", None, "a wrong one: it is built again"),
     "lock": Artefact(r".+/\.lock", None, "an odd one names nobody: tests/test_status.py"),
     "for people": Artefact(r"claims\.md|report\.html", None, "for people; no stage reads them"),
     "logs": Artefact(r"logs/.+", None, "of Snakemake; no result depends on them"),
