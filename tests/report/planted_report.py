@@ -7,7 +7,7 @@ import numpy as np
 from figures.simulated_tables import STEPS, Planted, write_tables
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
 from induction.analyse.claims.stage import stated
-from induction.files import sealed_svg, write_json
+from induction.files import sealed, sealed_svg, write_json
 from induction.tables.case_studies import CASE_STUDIES
 from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, NOT_SUPPORTED, ORDERS, SUPPORTED, VERDICTS
 from induction.tables.manifests import corpus_fingerprint
@@ -72,17 +72,8 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     uncounted = ("start_token", "n_documents", "n_train_characters", "n_held_out_documents", "n_unused_documents")
     uncounted += ("n_unused_tokens", "n_too_short", "n_duplicates")
     identity = {"shards": [], "files": {}, "fingerprint": corpus_fingerprint([], {})}
-    write_json(
-        manifest,
-        {
-            "name": "text",
-            "sources": [source],
-            "overlap": shared | dropped,
-            **identity,
-            **dict.fromkeys(uncounted, 0),
-            **counted,
-        },
-    )
+    told = {"name": "text", "sources": [source], "overlap": shared | dropped, **identity}
+    write_json(manifest, sealed({**told, **dict.fromkeys(uncounted, 0), **counted}))
     content = {
         "study": "planted",
         "claims": claims,

@@ -7,7 +7,7 @@ from typing import Any
 from induction.errors import InductionError
 from induction.files import check_seal, fingerprint, read_json
 
-_FIELDS = (
+CORPUS_FIELDS = (
     "name",
     "vocab_size",
     "start_token",
@@ -43,15 +43,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     again = remake_corpus(path)
     if not isinstance(manifest, dict):
         raise InductionError(f"{path}: not the manifest of a corpus (it is no object). {again}")
-    if lacking := [name for name in _FIELDS if name not in manifest]:
+    if lacking := [name for name in CORPUS_FIELDS if name not in manifest]:
         raise InductionError(f"{path}: not the manifest of a corpus ({lacking[0]!r} is missing). {again}")
-    check_seal(path, manifest, "corpus manifest", _FIELDS, again)
+    check_seal(path, manifest, "corpus manifest", CORPUS_FIELDS, again)
     if manifest["fingerprint"] != corpus_fingerprint(manifest["shards"], manifest["files"]):
         raise InductionError(f"{path}: this corpus manifest has changed since it was written. {again}")
     return manifest
 
 
-_FIELDS_OF_BLOCK = ("architecture", "recipe", "identity", "corpus", "snapshots")
+BLOCK_FIELDS = ("architecture", "recipe", "identity", "corpus", "snapshots")
 """The same of a block. Manifests of earlier versions have no hash, and no name of their model."""
 
 
@@ -65,8 +65,8 @@ def read_block_manifest(path: Path) -> dict[str, Any]:
     again = f"Have the block made again: snakemake --forcerun train -- {path}"
     if not isinstance(manifest, dict):
         raise InductionError(f"{path}: not the manifest of a block (it is no object). {again}")
-    check_seal(path, manifest, "block manifest", _FIELDS_OF_BLOCK, again)
-    if lacking := [name for name in _FIELDS_OF_BLOCK if name not in manifest]:
+    check_seal(path, manifest, "block manifest", BLOCK_FIELDS, again)
+    if lacking := [name for name in BLOCK_FIELDS if name not in manifest]:
         raise InductionError(f"{path}: not the manifest of a block ({lacking[0]!r} is missing). {again}")
     folder = folder_of_model(path)
     if (model := manifest.get("model", folder)) != folder:
