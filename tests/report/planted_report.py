@@ -72,8 +72,19 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     uncounted = ("start_token", "n_documents", "n_train_characters", "n_held_out_documents", "n_unused_documents")
     uncounted += ("n_unused_tokens", "n_too_short", "n_duplicates")
     identity = {"shards": [], "files": {}, "fingerprint": corpus_fingerprint([], {})}
-    told = {"name": "text", "sources": [source], "overlap": shared | dropped, **identity}
-    write_json(manifest, sealed({**told, **dict.fromkeys(uncounted, 0), **counted}))
+    write_json(
+        manifest,
+        sealed(
+            {
+                "name": "text",
+                "sources": [source],
+                "overlap": shared | dropped,
+                **identity,
+                **dict.fromkeys(uncounted, 0),
+                **counted,
+            }
+        ),
+    )
     content = {
         "study": "planted",
         "claims": claims,
