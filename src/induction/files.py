@@ -26,8 +26,6 @@ _READ_BYTES = 1 << 20
 _LONGEST_NAME = 120
 """Bytes of a file's name that its temporary name repeats; file systems permit 255 in all."""
 _ABANDONED_SECONDS = 86_400.0
-LOCK = ".lock"
-"""File of a folder that one job at a time writes; it stays when the job has ended."""
 SEAL = "content_sha256"
 """Field of a manifest: the SHA-256 of all its other fields."""
 
@@ -208,7 +206,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         """Lock nothing yet; see `taken`."""
         self._folder = folder
-        self._path = folder / LOCK
+        self._path = folder / ".lock"
         self._held: TextIO | None = None
 
     def taken(self) -> bool:
@@ -245,6 +243,10 @@ class FolderLock:
             os.write(file.fileno(), _this_job().encode())
             os.fsync(file.fileno())  # nodes that share the folder read it
         return True
+
+    def was_taken(self) -> bool:
+        """Return whether anybody has ever taken the lock."""
+        return self._path.exists()
 
     def owner(self) -> str:
         """Return host, process and SLURM job of the last that took the lock, as JSON; empty where nobody wrote it."""

@@ -29,7 +29,7 @@ from induction.corpus.sources import describe, documents, pinned
 from induction.corpus.split import Split
 from induction.corpus.tokenizer import START_TOKEN, encode, train
 from induction.errors import InductionError
-from induction.files import LOCK, FolderLock, replacing, sealed, sha256_file
+from induction.files import FolderLock, replacing, sealed, sha256_file
 from induction.identity import job_identity
 from induction.study.corpora import Corpus
 from induction.study.reading import MODELS_FILE
@@ -49,9 +49,8 @@ def corpus(config: Corpus, name: str, out: Path) -> None:
 
     Raises:
         InductionError: a source cannot be read, there is too little text, the disk is full, or the folder cannot be
-            written or holds something else.
+            written.
     """
-    _check_folder(out)
     with _alone(out, name):
         _build(config, name, out)
 
@@ -100,20 +99,10 @@ def _build(config: Corpus, name: str, out: Path) -> None:
         temporary.write_text(json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _check_folder(out: Path) -> None:
-    """See that a folder is empty or a corpus's: shards of an earlier corpus are removed from it."""
-    if (out / LOCK).exists() or (out / MANIFEST).exists() or not out.is_dir():
-        return
-    if found := sorted(path.name for path in out.iterdir()):
-        raise InductionError(
-            f"{out}: this folder holds {found[0]} and is not the folder of a corpus; nothing was removed. Name a new "
-            "or empty folder, or move its files away."
-        )
-
-
 @contextmanager
 def _alone(out: Path, name: str) -> Iterator[None]:
     lock, waited = FolderLock(out), False
+    _check_folder(out, lock)
     while not lock.taken():
         if not waited:
             print(f"{name}: waiting for the job that builds it: {lock.owner()}", file=sys.stderr, flush=True)
@@ -123,6 +112,17 @@ def _alone(out: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release(forget=True)
+
+
+def _check_folder(out: Path, lock: FolderLock) -> None:
+    """See that a folder is empty or a corpus's: shards of an earlier corpus are removed from it."""
+    if lock.was_taken() or (out / MANIFEST).exists() or not out.is_dir():
+        return
+    if found := sorted(path.name for path in out.iterdir()):
+        raise InductionError(
+            f"{out}: this folder holds {found[0]} and is not the folder of a corpus; nothing was removed. Name a new "
+            "or empty folder, or move its files away."
+        )
 
 
 @contextmanager
