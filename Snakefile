@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 
 from induction.cluster import Cluster, require_slurm
 from induction.errors import InductionError
+from induction.files import of_system
 from induction.study.given import text_given, without_braces
 from induction.study.jobs import Jobs
 from induction.study.study import load_study
@@ -23,6 +24,8 @@ try:
     cluster = Cluster(study.study, site, checkout)
 except InductionError as error:
     raise WorkflowError(str(error)) from None
+except OSError as error:
+    raise WorkflowError(str(of_system(error))) from None
 
 
 container: cluster.container

@@ -267,7 +267,7 @@ def test_progress_that_cannot_be_written_or_read_stops_no_training(results, caps
     with Reporter(results / "models/m-1/block-1.json", 50, 100) as reporter:
         reporter.show(100, 10, 2.0, 5.0, None)
         reporter.show(100, 10, 2.0, 5.0, None)
-    assert capsys.readouterr().err.count("progress.jsonl: cannot be written (Is a directory); training goes on") == 1
+    assert capsys.readouterr().err.count("progress.jsonl: cannot be written (Is a directory); training continues") == 1
 
 
 def test_lines_are_those_that_training_writes(results):

@@ -244,6 +244,10 @@ class FolderLock:
             os.fsync(file.fileno())  # nodes that share the folder read it
         return True
 
+    def was_taken(self) -> bool:
+        """Return whether anybody has ever taken the lock."""
+        return self._path.exists()
+
     def owner(self) -> str:
         """Return host, process and SLURM job of the last that took the lock, as JSON; empty where nobody wrote it."""
         try:

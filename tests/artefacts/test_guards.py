@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from induction import cli
-from induction.files import write_json
 from induction.identity import running_as
 from induction.study.stages import STAGES
 from induction.tables.schemas import TABLES
 from induction.tables.tensors import write_tensors
+from manifests import write_block_manifest, write_corpus_manifest
 
 MINE = {"model": "m", "recipe": "r", "corpus": "c", "evaluation": "e"}
 FOREIGN = {"model": "n", "recipe": "s", "corpus": "d", "evaluation": "f"}
@@ -30,10 +30,10 @@ def made(folder: Path, artefact: str, of: dict[str, str]) -> Path:
     with running_as(f"{artefact} of {of['model']}"):
         if artefact == "corpus":
             path = folder / "corpora" / of["corpus"] / "manifest.json"
-            write_json(path, {"fingerprint": of["corpus"], "job": f"corpus of {of['model']}"})
+            write_corpus_manifest(path, training_fingerprint=of["corpus"], job=f"corpus of {of['model']}")
         elif artefact == "train":
             path = folder / "models" / of["model"] / "block-0.json"
-            write_json(path, {"identity": of["recipe"], "corpus": of["corpus"], "job": f"train of {of['model']}"})
+            write_block_manifest(path, identity=of["recipe"], corpus=of["corpus"], job=f"train of {of['model']}")
         elif artefact in TABLES:
             path = folder / "tables" / artefact / f"model={of['model']}" / "part.parquet"
             provenance = {name: of[name] for name in ("recipe", "corpus", "evaluation")}

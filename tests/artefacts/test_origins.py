@@ -18,11 +18,11 @@ from induction.artefacts.origins import (
 )
 from induction.errors import InductionError
 from induction.figures import theme
-from induction.files import write_json
 from induction.identity import running_as
 from induction.tables.losses import LOSSES
 from induction.tables.pca import PCA
 from induction.tables.tensors import write_tensors
+from manifests import write_block_manifest, write_corpus_manifest
 
 
 def losses(path, **provenance):
@@ -43,9 +43,9 @@ def test_every_kind_of_file_says_where_it_comes_from(tmp_path):
         evaluation = arrays(tmp_path / "evaluation.safetensors", drawn, "tokens", "random_index")
         probes = arrays(tmp_path / "probes.safetensors", drawn, "repeated", "distinct")
         classes = arrays(tmp_path / "classes.safetensors", {**drawn, "evaluation": "e"}, "classes", "passages")
-    write_json(tmp_path / "m/block-0.json", {"identity": "r", "corpus": "t", "job": "a-job"})
+    write_block_manifest(tmp_path / "m/block-0.json", identity="r", corpus="t", job="a-job")
     corpus = tmp_path / "c/manifest.json"
-    write_json(corpus, {"fingerprint": "whole", "training_fingerprint": "t", "job": "a-job"})
+    write_corpus_manifest(corpus, training_fingerprint="t", job="a-job")
     (tmp_path / "report.html").write_text('<head><meta name="identity" content="ab12"></head>', encoding="utf-8")
     assert origin_of(part) == Origin(part, "a-job", "m", ("r",), ("t",), ("e",))
     assert origin_of(evaluation) == Origin(evaluation, "a-job", "", (), ("t",), ("own",))

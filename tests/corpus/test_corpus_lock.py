@@ -157,3 +157,19 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InductionError, match=r"file/corpus/\.lock: cannot be opened to write"):
         FolderLock(tmp_path / "file" / "corpus").taken()
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
+    source, out = write_texts(tmp_path / "texts", random_texts(3, 40)), tmp_path / "data"
+    out.mkdir()
+    (out / "train-00007.npy").write_text("mine")
+    with pytest.raises(
+        InductionError, match=r"data: this folder holds train-00007\.npy and is not .*nothing was removed"
+    ):
+        build(out, source)
+    assert [path.name for path in out.iterdir()] == ["train-00007.npy"]
+    assert (out / "train-00007.npy").read_text() == "mine"
+    build(tmp_path / "corpus", source)
+    (tmp_path / "corpus/train-00007.npy").write_text("of an earlier corpus")
+    build(tmp_path / "corpus", source)
+    assert not (tmp_path / "corpus/train-00007.npy").exists()

@@ -4,18 +4,17 @@ Every file says of itself which job made it (`identity`), and which model, corpu
 compares all of its inputs before it computes anything.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-
 from induction.errors import InductionError
-from induction.files import read_json
+from induction.files import cannot_read, read_svg
+from induction.tables.manifests import read_block_manifest, read_manifest
 from induction.tables.table import open_parquet, remake
+from induction.tables.tensors import read_all_tensors
 
 IDENTITY = "identity"
 """Key of a job's identity in the footers and headers of what it writes."""
@@ -50,10 +49,10 @@ def origin_of(path: Path) -> Origin:
     elif path.suffix in _IN_TEXT:
         said, model = {IDENTITY: _in_text(path)}, ""
     elif path.name == "manifest.json":
-        manifest = read_json(path, "corpus manifest")
+        manifest = read_manifest(path)
         said, model = {**manifest, IDENTITY: manifest.get(JOB), "corpus": manifest.get("fingerprint")}, ""
     else:
-        manifest = read_json(path, "block manifest")
+        manifest = read_block_manifest(path)
         said = {IDENTITY: manifest.get(JOB), "recipe": manifest.get("identity"), "corpus": manifest.get("corpus")}
         model = path.parent.name
     # A corpus is known by what training reads of it; tables and blocks hold that fingerprint as `corpus`.
@@ -182,17 +181,17 @@ def _footer(path: Path) -> dict[str, Any]:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {})["induction"])
-            arrays = set(file.keys())
-    except FileNotFoundError:
-        raise InductionError(f"{path}: this file does not exist. Make it: snakemake {path}") from None
-    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
-        raise InductionError(f"{path}: truncated or damaged: {error}. {remake(path)}") from None
+    arrays, about = read_all_tensors(path, _ARRAYS.get(path.stem, "file"))
     # An evaluation set is known by its own fingerprint; what was made from one names it.
-    return {**about, "evaluation": about["fingerprint"]} if "random_index" in arrays else about
+    return {**about, "evaluation": about.get("fingerprint")} if "random_index" in arrays else about
 
+
+_ARRAYS = {
+    "evaluation": "evaluation set",
+    "probes": "set of probes",
+    "prompts": "set of prompts",
+    "token_classes": "set of token classes",
+}
 
 _IN_TEXT = {".svg": r"<dc:identifier>(\w*)</dc:identifier>", ".html": r'<meta name="identity" content="(\w*)">'}
 """Suffix -> where the identity stands in figures and reports."""
@@ -200,9 +199,11 @@ _IN_TEXT = {".svg": r"<dc:identifier>(\w*)</dc:identifier>", ".html": r'<meta na
 
 def _in_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_svg(path, "figure").decode() if path.suffix == ".svg" else path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InductionError(f"{path}: this file does not exist. Make it: snakemake {path}") from None
+    except OSError as error:
+        raise cannot_read(path, "file", error) from error
     except UnicodeDecodeError as error:
         raise InductionError(f"{path}: damaged: {error}. {remake(path)}") from None
     found = re.search(_IN_TEXT[path.suffix], text)

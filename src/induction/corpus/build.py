@@ -177,6 +177,7 @@ def _hashes(manifest: dict[str, Any]) -> dict[str, str]:
 @contextmanager
 def _alone(out: Path, name: str) -> Iterator[None]:
     lock, waited = FolderLock(out), False
+    _check_folder(out, lock)
     while not lock.taken():
         if not waited:
             print(f"{name}: waiting for the job that builds it: {lock.owner()}", file=sys.stderr, flush=True)
@@ -186,6 +187,17 @@ def _alone(out: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release(forget=True)
+
+
+def _check_folder(out: Path, lock: FolderLock) -> None:
+    """See that a folder is empty or a corpus's: shards of an earlier corpus are removed from it."""
+    if lock.was_taken() or (out / MANIFEST).exists() or not out.is_dir():
+        return
+    if found := sorted(path.name for path in out.iterdir()):
+        raise InductionError(
+            f"{out}: this folder holds {found[0]} and is not the folder of a corpus; nothing was removed. Name a new "
+            "or empty folder, or move its files away."
+        )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,13 @@ import torch
 from pydantic import NonNegativeInt
 
 from induction.errors import InductionError
-from induction.files import SEAL, cannot_read, check_seal, read_json, sealed, sha256_file, write_json
+from induction.files import SEAL, cannot_read, sealed, sha256_file, write_json
 from induction.models.tensor_files import read_tensors
 from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
 from induction.study.reading import validate
 from induction.study.strict import Strict
-
-_UNSEALED = ("architecture", "recipe", "identity", "corpus", "snapshots")
-"""All that manifests say that earlier versions wrote: no hash, and no model."""
+from induction.tables.manifests import folder_of_model, read_block_manifest
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def write_block(
 ) -> None:
     """Write the manifest of a block, last of all its files; see `BlockManifest`."""
     content = {
-        "model": _model_of(manifest),
+        "model": folder_of_model(manifest),
         "architecture": architecture,
         "recipe": recipe,
         "identity": identity,
@@ -84,24 +81,8 @@ def read_block(manifest: Path) -> BlockManifest:
     Raises:
         InductionError: it is missing, has changed since it was written, or is that of another model.
     """
-    content = read_json(manifest, "block manifest")
-    again = f"Have the block made again: snakemake --forcerun train -- {manifest}"
-    if not isinstance(content, dict):
-        raise InductionError(f"{manifest}: not the manifest of a block. {again}")
-    check_seal(manifest, content, "block manifest", _UNSEALED, again)
-    block = validate({name: value for name, value in content.items() if name != SEAL}, BlockManifest, str(manifest))
-    if block.model is not None and block.model != _model_of(manifest):
-        raise InductionError(
-            f"{manifest}: this is the manifest of model {block.model}, and its folder is called "
-            f"{_model_of(manifest)}. Name the folder {block.model} again; if it holds the files of two models: {again}"
-        )
-    if not block.snapshots or any(later.step <= earlier.step for earlier, later in pairwise(block.snapshots)):
-        raise InductionError(f"{manifest}: the steps of its snapshots are not ascending. {again}")
-    return block
-
-
-def _model_of(manifest: Path) -> str:
-    return manifest.absolute().parent.name
+    content = read_block_manifest(manifest)
+    return validate({name: value for name, value in content.items() if name != SEAL}, BlockManifest, str(manifest))
 
 
 def open_snapshots(manifest: Path, steps: Iterable[int] | None = None, device: str = "cpu") -> Iterator[Snapshot]:

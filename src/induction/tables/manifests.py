@@ -1,12 +1,13 @@
-"""The manifest of a corpus: what was made of which sources, with a hash of itself and one of each file."""
+"""Manifests of corpora and of blocks: what was made of what, with a hash of itself and one of each file."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from induction.errors import InductionError
 from induction.files import check_seal, fingerprint, read_json
 
-_FIELDS = (
+CORPUS_FIELDS = (
     "name",
     "vocab_size",
     "start_token",
@@ -42,12 +43,46 @@ def read_manifest(path: Path) -> dict[str, Any]:
     again = remake_corpus(path)
     if not isinstance(manifest, dict):
         raise InductionError(f"{path}: not the manifest of a corpus (it is no object). {again}")
-    if lacking := [name for name in _FIELDS if name not in manifest]:
+    if lacking := [name for name in CORPUS_FIELDS if name not in manifest]:
         raise InductionError(f"{path}: not the manifest of a corpus ({lacking[0]!r} is missing). {again}")
-    check_seal(path, manifest, "corpus manifest", _FIELDS, again)
+    check_seal(path, manifest, "corpus manifest", CORPUS_FIELDS, again)
     if manifest["fingerprint"] != corpus_fingerprint(manifest["shards"], manifest["files"]):
         raise InductionError(f"{path}: this corpus manifest has changed since it was written. {again}")
     return manifest
+
+
+BLOCK_FIELDS = ("architecture", "recipe", "identity", "corpus", "snapshots")
+"""The same of a block. Manifests of earlier versions have no hash, and no name of their model."""
+
+
+def read_block_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest of a block of training.
+
+    Raises:
+        InductionError: it is missing, has changed since it was written, or is that of another model.
+    """
+    manifest = read_json(path, "block manifest")
+    again = f"Have the block made again: snakemake --forcerun train -- {path}"
+    if not isinstance(manifest, dict):
+        raise InductionError(f"{path}: not the manifest of a block (it is no object). {again}")
+    check_seal(path, manifest, "block manifest", BLOCK_FIELDS, again)
+    if lacking := [name for name in BLOCK_FIELDS if name not in manifest]:
+        raise InductionError(f"{path}: not the manifest of a block ({lacking[0]!r} is missing). {again}")
+    folder = folder_of_model(path)
+    if (model := manifest.get("model", folder)) != folder:
+        raise InductionError(
+            f"{path}: this is the manifest of model {model}, and its folder is called {folder}. Name the folder "
+            f"{model} again; if it holds the files of two models: {again}"
+        )
+    steps = [entry["step"] for entry in manifest["snapshots"]]
+    if not steps or any(later <= earlier for earlier, later in pairwise(steps)):
+        raise InductionError(f"{path}: the steps of its snapshots are not ascending. {again}")
+    return manifest
+
+
+def folder_of_model(manifest: Path) -> str:
+    """Return the name of the folder that a block's manifest lies in, which is its model's."""
+    return manifest.absolute().parent.name
 
 
 def remake_corpus(manifest: Path) -> str:

@@ -33,26 +33,39 @@ def read_tensors(path: Path, names: tuple[str, ...], what: str) -> tuple[dict[st
     Raises:
         InductionError: the file is missing, truncated, of another kind, or has changed since it was written.
     """
-    again = f"Make it again: snakemake --force {path}"
+    tensors, about = read_all_tensors(path, what)
+    if lacking := [name for name in names if name not in tensors]:
+        raise InductionError(f"{path}: not a whole {what} (truncated?): it has no {lacking[0]}. {_remake(path)}")
+    return {name: tensors[name] for name in names}, about
+
+
+def read_all_tensors(path: Path, what: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read all arrays of a file and what they are about; see `read_tensors`."""
     try:
         path.open("rb").close()  # the library reports a file that it may not read as one that does not exist
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {})[_ENTRY])
-            tensors = {name: file.get_tensor(name) for name in names}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except FileNotFoundError:
         raise InductionError(f"{path}: this {what} does not exist. Snakemake makes it: snakemake {path}") from None
     except OSError as error:
         if error.filename is not None:  # else the library's own
             raise cannot_read(path, what, error) from error
-        raise InductionError(f"{path}: not a whole {what} (truncated?): {error}. {again}") from None
-    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-        raise InductionError(f"{path}: not a whole {what} (truncated?): {error}. {again}") from None
+        raise InductionError(f"{path}: not a whole {what} (truncated?): {error}. {_remake(path)}") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InductionError(f"{path}: not a whole {what} (truncated?): {error}. {_remake(path)}") from None
     if not isinstance(about, dict) or SEAL not in about:
-        raise InductionError(f"{path}: this {what} has no hash: an earlier version of this program made it. {again}")
+        raise InductionError(
+            f"{path}: this {what} has no hash: an earlier version of this program made it. {_remake(path)}"
+        )
     content = {name: value for name, value in about.items() if name != SEAL}
     if sealed(content) != about or content.pop(_ARRAYS, None) != _described(tensors):
-        raise InductionError(f"{path}: this {what} has changed since it was written. {again}")
+        raise InductionError(f"{path}: this {what} has changed since it was written. {_remake(path)}")
     return tensors, content
+
+
+def _remake(path: Path) -> str:
+    return f"Make it again: snakemake --force {path}"
 
 
 def _described(tensors: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:

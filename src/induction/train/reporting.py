@@ -110,13 +110,13 @@ class Reporter:
             self._spoke = time.monotonic()
 
     def _append(self, line: str) -> None:
-        """Write a line for those who watch; where that fails, say so once and go on: training does not depend on it."""
+        """Write a line for those who watch; where that fails, report it once: training does not depend on it."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
             if not self._unwritten:
-                self._say(f"{self._path}: cannot be written ({error.strerror}); training goes on without it")
+                self._say(f"{self._path}: cannot be written ({error.strerror}); training continues without it")
             self._unwritten = True
 
     def _note(self, look: dict[str, Any]) -> None:
