@@ -63,28 +63,32 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/train.py
 	$(BIN)/python tests/benchmarks/measure.py --json docs/measure.json
 
-# The environment: made from the lock file, and made anew when it changes. torch comes first and alone,
-# so that a CPU build that pip was pointed at (PIP_EXTRA_INDEX_URL, see the README) is the one kept.
+# The environment: made from the lock file, and made anew when it changes. Every file that pip downloads for it must have
+# one of the hashes there. torch alone is pinned without one, in pyproject.toml: which of its builds is installed, with
+# CUDA or without, depends on where pip is pointed at (PIP_EXTRA_INDEX_URL, see the README).
+TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)",$$/\1/p' pyproject.toml)
+PIP = $(BIN)/python -m pip install --quiet
+LOCKED = --require-hashes --no-deps --requirement
 $(VENV)/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'induction needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	    { echo 'could not make an environment; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet $(shell grep '^torch==' requirements.lock)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(PIP) $(LOCKED) requirements.lock
+	$(PIP) $(TORCH)
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(PIP) $(LOCKED) requirements-dev.lock
 	@touch $@
 
-# Versions for every platform and Python at once. What torch alone needs (CUDA libraries, triton) stays out:
-# torch pins those itself, and its CPU build has none of them. The second file starts from the first, so that
-# what both name has one version.
+# Versions and hashes for every platform and Python at once. torch stays out (see above), and so does what it alone needs
+# (CUDA libraries, triton): torch pins those itself, and its CPU build has none of them. The second file starts from the
+# first, so that what both name has one version.
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-    --no-header --no-annotate pyproject.toml
-NOT_LOCKED = /^(nvidia-|cuda-|triton|httpx2-jsfetch)/d
+    --no-header --no-annotate --generate-hashes pyproject.toml
+NOT_LOCKED = /^(torch==|nvidia-|cuda-|triton|httpx2-jsfetch)/,/[^\\]$$/d
 lock:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv
 	$(UV_COMPILE) --upgrade --output-file requirements.lock && sed -i -E '$(NOT_LOCKED)' requirements.lock

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from induction.cluster import Cluster
+from induction.cluster import Cluster, require_slurm
 from induction.errors import InductionError
 from induction.plan import plan
 from induction.study.site import load_site
@@ -178,6 +178,40 @@ def test_ranks_start_inside_the_sites_container(paper, tmp_path):
     assert launch().endswith(" apptainer exec --nv --bind /a,/b induction.sif")
     container["node"] = ON_CPUS
     assert launch().endswith(" apptainer exec --bind /a,/b induction.sif")
+
+
+def test_an_image_of_the_checkout_is_found_from_another_folder(paper, tmp_path, monkeypatch):
+    checkout, elsewhere, odd = tmp_path / "checkout", tmp_path / "elsewhere", tmp_path / "my images"
+    for folder in (checkout, elsewhere, odd):
+        folder.mkdir()
+    for folder in (checkout, odd):
+        (folder / "induction.sif").touch()
+    site = changed(tmp_path, container="induction.sif")
+    monkeypatch.chdir(elsewhere)
+    image = str(checkout / "induction.sif")
+    cluster = Cluster(paper, site, checkout)
+    assert cluster.container == image
+    assert asked(cluster.training, "full-4l-s0")["launch"].endswith(f" apptainer exec --nv {image}")
+    with pytest.raises(InductionError, match=r"my images/induction\.sif reaches a shell without quotes"):
+        _ = Cluster(paper, site, odd).container
+    (elsewhere / "induction.sif").touch()
+    assert Cluster(paper, site, checkout).container == "induction.sif"
+    assert Cluster(paper, changed(tmp_path, container="docker://a/b:1"), checkout).container == "docker://a/b:1"
+
+
+def test_the_site_file_of_the_checkout_is_found_from_another_folder(paper, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Cluster(paper, "profiles/slurm/site.yaml", ROOT).reading["slurm_partition"] == "cpu"
+    with pytest.raises(InductionError, match=r"profiles/slurm/none\.yaml: no such site file"):
+        Cluster(paper, "profiles/slurm/none.yaml", ROOT)
+
+
+def test_slurm_is_asked_for_only_where_jobs_are_submitted(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    for option in ("-n", "--lint", "--unlock", "--touch", "--summary"):
+        require_slurm(["snakemake", "--profile", "slurm", option])
+    with pytest.raises(InductionError, match="no SLURM on this machine: sbatch and squeue not found"):
+        require_slurm(["snakemake", "--profile", "slurm"])
 
 
 def test_ranks_on_cpus_are_told_to_leave_gpus_alone(paper, tmp_path):

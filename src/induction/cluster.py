@@ -6,6 +6,7 @@ resources of jobs, never parameters: another cluster makes nothing again.
 """
 
 import math
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -169,7 +170,13 @@ class Cluster:
         """The image that jobs run in, where the site has one."""
         if not self._site or not self._site.container or "://" in self._site.container:
             return self._site.container if self._site else None
-        return str(self._found(self._site.container))
+        image = str(self._found(self._site.container))
+        if not re.fullmatch(r"[\w./:@+=,%-]+", image):
+            raise InductionError(
+                f"container: {image} reaches a shell without quotes. Move it to a folder whose path has only letters, "
+                "digits and _ . / : @ + = , % -, and name that in the site file."
+            )
+        return image
 
     # ----------------------------------------------------------------------------------------------------------------
 

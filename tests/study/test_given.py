@@ -29,7 +29,7 @@ def test_what_is_not_given_is_none():
 
 def test_nothing_behind_the_sign_is_refused():
     arguments = ["study="]
-    with pytest.raises(InductionError, match=r"^--config study=: nothing stands behind"):
+    with pytest.raises(InductionError, match=r"^--config study=: the value is missing"):
         text_given(parse_config(arguments), "study", arguments)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from induction.cluster import Cluster
@@ -113,9 +113,21 @@ def test_a_field_without_a_range_is_found():
 # --- cases ------------------------------------------------------------------------------------------------------
 
 
+def steps_of(path):
+    return [int(part) if part.isdigit() else part for part in path.split(".")]
+
+
+def at(content, path):
+    """Return a value of a configuration; None where it has none there."""
+    *parents, last = steps_of(path)
+    for parent in parents:
+        content = content[parent]
+    return content[last] if isinstance(content, list) else content.get(last)
+
+
 def changed(content, path, value):
     content = copy.deepcopy(content)
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    *parents, last = steps_of(path)
     inside = content
     for parent in parents:
         inside = inside[parent]
@@ -159,6 +171,7 @@ MODEL_CASES = [
     (f"{BASE}.snapshots", [{"powers_of_two": True, "start": 17}], "snapshots.0: this rule has no step"),
     (f"{BASE}.rate_decay", {"start": 9, "stop": 9}, "step 9 is not before"),
     (f"{BASE}.batch_growth", [{"step": 9, "batch_size": 4}, {"step": 5, "batch_size": 2}], "not in ascending order"),
+    (BASE, {"corpus": "words", "n_ctx": 128, "n_steps": 10**9}, "10,000,001 snapshots; permitted: 100,000"),
     (f"{SWEEP}.seed", [2**63], "less than or equal to 9223372036854775807"),
     (f"{SWEEP}.seed", [-1], "greater than or equal to 0"),
     (f"{SWEEP}.seed", [False], "a whole number is needed"),
@@ -183,7 +196,7 @@ MODEL_CASES = [
     ("families.attn.name", "2024-01-{n_layers:02d}", "reads as a number, a date"),
     ("families.a b", {"label": "a"}, "permitted: letters, digits and . _ - inside (is: 'a b')"),
     ("corpora." + "c" * 200, {"sources": [{"files": "a"}]}, "at most 128 characters"),
-    ("corpora.words.seed", -1, "greater than or equal to 0"),
+    ("corpora.words.seed", 10**70, "less than or equal to"),
     ("corpora.words.seed", 2**64, "less than or equal to"),
     ("corpora.words.held_out", True, "a number is needed"),
     ("corpora.words.vocab_size", 300.0, "Write 300."),
@@ -194,8 +207,8 @@ MODEL_CASES = [
     ("corpora.web.sources.0.package", "num py", "the name of a Python distribution"),
     ("corpora.web.sources.0.version", 2.4, "text is needed (is: 2.4). Put it in quotes."),
     ("corpora.web.sources.0.version", "", "permitted: a version"),
-    ("corpora.web.sources.1.hugging_face", "../..", "permitted: OWNER/NAME"),
-    ("corpora.web.sources.1.hugging_face", "a", "permitted: OWNER/NAME"),
+    ("corpora.web.sources.1.hugging_face", "../..", "should match pattern OWNER/NAME"),
+    ("corpora.web.sources.1.hugging_face", "a", "should match pattern OWNER/NAME"),
     ("corpora.web.sources.1.revision", "a b", "permitted: a commit, tag or branch"),
     ("corpora.web.sources.1.revision", 1234567, "Put it in quotes."),
     ("corpora.web.sources.1.max_characters", 10**18, "less than or equal to"),
@@ -205,7 +218,7 @@ STUDY_CASES = [
     ("evaluation.n_examples", 10**12, "less than or equal to"),
     ("evaluation.n_examples", 24.0, "Write 24."),
     ("evaluation", {"n_examples": 10_000_000, "n_tokens": 60_000}, "do not fit into memory"),
-    ("evaluation.seed", -1, "greater than or equal to 0"),
+    ("evaluation.seed", -(2**63) - 1, "greater than or equal to"),
     ("bootstrap", {"seed": -1}, "greater than or equal to 0"),
     ("bootstrap", {"seed": 2**64}, "less than or equal to"),
     ("bootstrap", {"n_resamples": 10**7}, "less than or equal to"),
@@ -218,8 +231,11 @@ STUDY_CASES = [
     ("in_context.early_window", [6, 60], "does not end before late_window"),
     ("in_context.late", 4, "is not before late"),
     ("claims", {"window_tokens": [5e9, 1e9]}, "window_tokens: 5e+09 is not before 1e+09"),
+    ("claims", {"most": 0.4}, "half: 0.5 is more than most 0.4"),
+    ("probes", {"n_sequences": 100_000, "period": 500}, "do not fit into memory"),
+    ("prompts", {"n_prompts": 10**6}, "less than or equal to"),
     ("claims", {"window_tokens": [1e9]}, "window_tokens.1: this field is required"),
-    ("probes", {"commonest_excluded": 0.6, "rarest_excluded": 0.5}, "which leaves no token"),
+    ("probes", {"n_examples": 4, "commonest_excluded": 0.6, "rarest_excluded": 0.5}, "which leaves no token"),
     ("ablations.replacements", ["zero", "zero"], "'zero' is listed twice"),
     ("repetitions.prefix", 40, "is not less than repetitions.passage_tokens"),
     ("families", ["attn", "attn"], "'attn' is listed twice"),
@@ -237,12 +253,12 @@ SITE_CASES = [
     ("speed", {"training_utilisation": math.inf}, "finite"),
     ("slurm.account", 42, "text is needed (is: 42). Put it in quotes."),
     ("slurm.gpu_partition", "a b", "permitted: one word, without quotes"),
-    ("slurm.extra", "--exclude=a; touch /tmp/b", "a shell would take ; for something else"),
+    ("slurm.extra", "--exclude=a; touch /tmp/b", "; has a meaning for the shell"),
     ("slurm.extra", "--comment='a", "a quote is not closed"),
-    ("slurm.extra", "--comment=$(id)", "a shell would take $( for something else"),
-    ("container_options", "--bind `pwd`", "a shell would take ` for something else"),
-    ("container_options", "--bind /a > /b", "a shell would take > for something else"),
-    ("container_options", "--nv # GPUs", "a shell would take # for something else"),
+    ("slurm.extra", "--comment=$(id)", "$( has a meaning for the shell"),
+    ("container_options", "--bind `pwd`", "` has a meaning for the shell"),
+    ("container_options", "--bind /a > /b", "> has a meaning for the shell"),
+    ("container_options", "--nv # GPUs", "# has a meaning for the shell"),
     ("container", "image (1).sif", "permitted: a path or address of letters"),
     ("container", "$(touch /tmp/b)", "permitted: a path or address of letters"),
     ("container", "a;b.sif", "permitted: a path or address of letters"),
@@ -292,6 +308,15 @@ def test_names_that_differ_in_case_alone_are_refused(tmp_path):
         load_study(tmp_path)
 
 
+def test_more_snapshots_than_can_be_planned_are_refused(tmp_path):
+    base = {**MODELS["families"]["attn"]["base"], "n_steps": 50_000, "snapshots": [{"every": 1}]}
+    family = {**MODELS["families"]["attn"], "base": base, "sweep": {"n_layers": list(range(1, 31)), "seed": [0]}}
+    written(tmp_path, changed(MODELS, "families.attn", family))
+    # 50,001 of each model; the twentieth is the first beyond a million.
+    with pytest.raises(InductionError, match=r"families\.attn: 1,000,020 snapshots of 20 models; a study has at most"):
+        load_study(tmp_path)
+
+
 def test_a_hundred_thousand_nodes_are_planned_for_at_once(tmp_path):
     site = changed(changed(SITE, "jobs.nodes", 100_000), "jobs.training_days", 1e-9)
     written(tmp_path, site=site)
@@ -330,7 +355,15 @@ ODD = [
     True, False, None, "", " ", "007", "1e5", "nan", "x" * 300, "a\nb", "{seed}", "{seed.real}", "/", "..", "é", [], [1],
     {}, {"a": 1}, {"seed": 2**70}, {"n_resamples": 100_000}, 0.5, 1.0, 100, 1000, 100_000,
 ]  # fmt: skip
-values = st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=5)
+scales = st.floats(0.4, 2.5).map(lambda factor: lambda value: scaled(value, factor))
+set_to = (st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=5)).map(lambda value: lambda _: value)
+
+
+def scaled(value, factor):
+    """Return a number times a factor, whole if it was; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return type(value)(value * factor)
 
 
 def numbers_in(content):
@@ -342,13 +375,13 @@ def numbers_in(content):
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.sampled_from(WHERE), values), min_size=1, max_size=2))
+@given(changes=st.lists(st.tuples(st.sampled_from(WHERE), scales | set_to), min_size=1, max_size=2))
 def test_whatever_passes_planning_can_be_computed(tmp_path, changes):
     parts = {"models": MODELS, "study": STUDY, "site": SITE}
-    for (part, path), value in changes:
+    for (part, path), change in changes:
         try:
-            parts[part] = changed(parts[part], path, value)
-        except (KeyError, TypeError, IndexError):
+            parts[part] = changed(parts[part], path, change(at(parts[part], path)))
+        except (KeyError, TypeError, IndexError, AttributeError):
             continue  # The first change took away what the second is inside of.
     written(tmp_path, **parts)
     try:
@@ -358,11 +391,13 @@ def test_whatever_passes_planning_can_be_computed(tmp_path, changes):
         told = str(error)
         assert told.startswith(("config/models.yaml: ", "config/config.yaml: ", f"{tmp_path}/site.yaml: "))
         return
+    event("passes")
     jobs = Jobs(study)
     json.dumps(study.resolved(), allow_nan=False)
     seeds = [model.fields.seed for model in study.models.values()]
-    seeds += [corpus.seed for corpus in study.corpora.values()]
-    seeds += [getattr(study.config, part).seed for part in ("evaluation", "probes", "prompts", "bootstrap")]
+    seeds += [getattr(study.config, part).seed % 2**64 for part in ("evaluation", "probes", "prompts")]
+    seeds.append(study.config.bootstrap.seed)
+    assert all(len(str(corpus.seed)) <= 64 for corpus in study.corpora.values())  # a key of blake2b
     for seed in seeds:
         np.random.default_rng([seed, 1])
         torch.Generator().manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from induction import palette
+from induction.figures.fonts import fit_fonts
 from induction.files import replacing, sealed_svg
 from induction.identity import job_identity
 
@@ -140,10 +142,12 @@ _IDENTITY_FIELD = {".pdf": "Keywords", ".svg": "Identifier", ".png": "Identifier
 @styled
 def save(figure: Figure, out: Path) -> None:
     """Write `out` as .pdf, .svg and .png; the same figure gives the same bytes."""
+    fit_fonts(figure, STYLE["font.family"], out.name)
     for suffix, fields in FORMATS.items():
         carried = {_IDENTITY_FIELD[suffix]: job_identity()} if job_identity() else {}
         metadata = {**fields, **carried}
-        with replacing(out.with_name(out.name + suffix)) as temporary:
+        with replacing(out.with_name(out.name + suffix)) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph ", UserWarning)  # `fit_fonts` has printed which and what to do
             figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)
             if suffix == ".svg":  # the report holds it, and checks it
                 temporary.write_bytes(sealed_svg(temporary.read_bytes()))

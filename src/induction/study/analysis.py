@@ -125,6 +125,8 @@ class Claims(Strict):
         first, last = self.window_tokens
         if first >= last:
             raise ValueError(f"window_tokens: {first:g} is not before {last:g}")
+        if self.half > self.most:
+            raise ValueError(f"half: {self.half:g} is more than most {self.most:g}")
         return self
 
 

@@ -314,6 +314,11 @@ class StudyConfig(Strict):
             raise ValueError(
                 f"repetitions.passage_tokens: {passage} is more than evaluation.n_tokens {self.evaluation.n_tokens}"
             )
+        excluded = self.probes.commonest_excluded + self.probes.rarest_excluded
+        if excluded >= 1:
+            raise ValueError(
+                f"probes.commonest_excluded and probes.rarest_excluded: together {excluded:g}, which leaves no token"
+            )
         resampled = self.bootstrap.n_resamples * self.evaluation.n_examples
         if resampled > _MOST_RESAMPLED:
             raise ValueError(

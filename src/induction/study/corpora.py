@@ -14,10 +14,10 @@ from induction.study.strict import (
     PACKAGE_PATTERN,
     REVISION_PATTERN,
     VERSION_PATTERN,
+    AnySeed,
     Line,
     PositiveFloat,
     PositiveInt,
-    Seed,
     Several,
     Strict,
 )
@@ -211,7 +211,7 @@ class Corpus(Strict):
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="Share of documents kept for evaluation, chosen by the hash of their text."
     )
-    seed: Seed = Field(0, description="Decides the order of the documents and which are held out.")
+    seed: AnySeed = Field(0, description="Decides the order of the documents and which are held out.")
     max_overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
         description="Drop held-out documents of which a larger share occurs in the training text, counted in runs of "

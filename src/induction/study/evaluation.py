@@ -4,11 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from induction.study.strict import Different, Fraction, Seed, Strict
+from induction.study.strict import AnySeed, Different, Fraction, Strict
 
 Examples = Annotated[int, Field(ge=2, le=10_000_000)]
 Index = Annotated[int, Field(ge=1, le=2**16)]
 """Of a token in an example, counted from 1."""
+_MOST_PROBED = 2**27
 Nats = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -19,7 +20,7 @@ class Evaluation(Strict):
     n_tokens: Annotated[int, Field(ge=12, le=2**16)] = Field(
         512, description="Tokens of an example, start token not counted; at least 12, for the loss at the tenth."
     )
-    seed: Seed = Field(0, description="Decides the examples and the random index of each.")
+    seed: AnySeed = Field(0, description="Decides the examples and the random index of each.")
 
 
 class Probes(Strict):
@@ -41,13 +42,16 @@ class Probes(Strict):
     n_examples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         32, description="Evaluation examples for the previous-token score."
     )
-    seed: Seed = Field(0, description="Decides the random tokens.")
+    seed: AnySeed = Field(0, description="Decides the random tokens.")
 
     @model_validator(mode="after")
-    def _some_drawn(self) -> Self:
-        excluded = self.commonest_excluded + self.rarest_excluded
-        if excluded >= 1:
-            raise ValueError(f"commonest_excluded and rarest_excluded: together {excluded:g}, which leaves no token")
+    def _within_memory(self) -> Self:
+        n_tokens = self.n_sequences * self.period * self.n_repeats
+        if n_tokens > _MOST_PROBED:
+            raise ValueError(
+                f"n_sequences: {self.n_sequences} sequences of period {self.period} x n_repeats {self.n_repeats} do "
+                f"not fit into memory; permitted: {_MOST_PROBED:,} tokens"
+            )
         return self
 
 
@@ -116,11 +120,11 @@ class Idealised(Strict):
 class Prompts(Strict):
     """The abstract task: lines such as `June grape: 1`, whose label depends on the kinds of both words."""
 
-    n_prompts: Annotated[int, Field(ge=1, le=100_000)] = Field(32, description="Prompts.")
-    n_lines: Annotated[int, Field(ge=8, le=10_000)] = Field(
+    n_prompts: Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="Prompts.")
+    n_lines: Annotated[int, Field(ge=8, le=1000)] = Field(
         28, description="Lines of a prompt (paper: 28); fewer where they do not fit the evaluation's n_tokens."
     )
-    seed: Seed = Field(0, description="Decides the words.")
+    seed: AnySeed = Field(0, description="Decides the words.")
 
 
 class Repetitions(Strict):

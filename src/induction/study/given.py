@@ -1,4 +1,4 @@
-"""What Snakemake hands over: names, which are text however they look, and its folder."""
+"""What the Snakefile takes from Snakemake: names as they were typed, and the folder of the workflow."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ def text_given(config: Mapping[str, Any], key: str, arguments: Iterable[str]) ->
         The text; None where nothing is given.
 
     Raises:
-        InductionError: nothing stands behind KEY=, or a configuration file of Snakemake holds no text.
+        InductionError: KEY= has no value, or the value in a configuration file of Snakemake is not text.
     """
     if key not in config:
         return None
@@ -31,7 +31,7 @@ def text_given(config: Mapping[str, Any], key: str, arguments: Iterable[str]) ->
     if typed and typed[-1].strip():
         return _without_quotes(typed[-1])
     if typed:
-        raise InductionError(f"--config {key}=: nothing stands behind the sign. Write --config {key}=NAME.")
+        raise InductionError(f"--config {key}=: the value is missing. Write --config {key}=NAME.")
     if config[key] is None:
         return None
     raise InductionError(
@@ -41,7 +41,7 @@ def text_given(config: Mapping[str, Any], key: str, arguments: Iterable[str]) ->
 
 
 def _without_quotes(text: str) -> str:
-    """Return a text without the quotes that keep it text in YAML, which Snakemake may leave there."""
+    """Return a text without the quotes that mark it as text in YAML, which Snakemake leaves in place."""
     bare = text.strip()
     return bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'" else bare
 

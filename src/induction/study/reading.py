@@ -220,7 +220,7 @@ _PATTERNS = {
     NAME_PATTERN: "permitted: letters, digits and . _ - inside",
     PACKAGE_PATTERN: "permitted: the name of a Python distribution: letters, digits and . _ - inside",
     VERSION_PATTERN: "permitted: a version, such as 1.2.0",
-    DATA_SET_PATTERN: "permitted: OWNER/NAME",
+    DATA_SET_PATTERN: "String should match pattern OWNER/NAME",
     REVISION_PATTERN: "permitted: a commit, tag or branch, without spaces and ~ ^ : ? * [ \\",
     WORD_PATTERN: "permitted: one word, without quotes",
     IMAGE_PATTERN: "permitted: a path or address of letters, digits and . _ - / : @ + = , %",

@@ -21,7 +21,7 @@ Minutes = Annotated[int, Field(ge=1, le=5_256_000)]  # ten years
 
 
 def _plain_options(text: str) -> str:
-    """See that a shell makes nothing but words of some options."""
+    """Check that a shell splits some options into words and does nothing else with them."""
     try:
         words = list(shlex.shlex(text, posix=True, punctuation_chars=True))
     except ValueError:
@@ -30,8 +30,8 @@ def _plain_options(text: str) -> str:
     found += [word for word in words if word and set(word) <= set("();<>|&")]
     if found or re.search(r"(^|\s)#", text):
         raise ValueError(
-            f"{text!r}: a shell would take {found[0] if found else '#'} for something else than an option; permitted: "
-            "options as on a command line, and names such as $TMPDIR"
+            f"{text!r}: {found[0] if found else '#'} has a meaning for the shell; permitted: options as on a "
+            "command line, and variables such as $TMPDIR"
         )
     return text
 
@@ -136,7 +136,7 @@ class Jobs(Strict):
     cpu_minutes: Minutes | None = Field(
         None, description="Greatest time limit of a job without a GPU, minutes; default: that of all jobs."
     )
-    grace_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+    grace_seconds: Annotated[int, Field(ge=1, le=65_535)] = Field(
         300, description="Seconds before the time limit at which training saves its state and is put in line again."
     )
     state_minutes: Minutes = Field(

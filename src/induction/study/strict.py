@@ -27,6 +27,8 @@ PositiveInt = Annotated[int, Field(ge=1, le=10**15)]
 PositiveFloat = Annotated[float, Field(ge=1e-12, le=1e15)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """What the generators of NumPy and torch both take."""
+AnySeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""A seed that is reduced modulo 2^64, or hashed, before a generator takes it."""
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MOST_CHARACTERS)]
 Line = Annotated[str, Field(pattern=LINE_PATTERN, max_length=1000)]
 """Text without line breaks or other control characters."""

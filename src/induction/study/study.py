@@ -7,6 +7,7 @@ import json
 import math
 import re
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -37,6 +38,7 @@ TRAINING_VERSION = 1
 
 MOST_MODELS = 10_000
 """Greatest number of models of a study."""
+MOST_SNAPSHOTS_IN_ALL = 1_000_000
 _MOST_PARAMETERS = 2 * 10**12
 _MOST_LOGITS = 2**36
 _FORMAT = re.compile(r"[<>^]?0?[0-9]{0,2}(\.[0-9]{1,2})?[bdeEfgGnosxX%]?")
@@ -108,6 +110,7 @@ class Study:
             family: _swept_anew(models_file.families[family], config.sweeps.get(family)) for family in config.families
         }
         self.models: dict[str, Model] = {}
+        n_snapshots = 0
         folded: dict[str, str] = {}
         for family_name, family in self.families.items():
             for model in self._members(family_name, family):
@@ -122,8 +125,14 @@ class Study:
                         "letters alone, and some file systems keep both in one folder. Change one of the names."
                     )
                 self.models[model.name] = model
+                n_snapshots += len(model.steps)
+                if n_snapshots > MOST_SNAPSHOTS_IN_ALL:
+                    raise InductionError(
+                        f"{MODELS_FILE}: families.{family_name}: {n_snapshots:,} snapshots of {len(self.models)} "
+                        f"models; a study has at most {MOST_SNAPSHOTS_IN_ALL:,}. Keep fewer, or leave models out."
+                    )
 
-    def _members(self, family_name: str, family: Family) -> list[Model]:
+    def _members(self, family_name: str, family: Family) -> Iterator[Model]:
         where = f"families.{family_name}"
         swept = family.sweep.model_dump(exclude_none=True)
         n_models = math.prod(map(len, swept.values())) * max(1, len(family.sizes))
@@ -133,7 +142,6 @@ class Study:
                 "fields or values."
             )
         base = family.base.model_dump(exclude_unset=True)
-        members = []
         sizes = [size.model_dump(exclude_unset=True) for size in family.sizes] or [{}]
         for size, values in product(sizes, product(*swept.values())):
             chosen = {**size, **dict(zip(swept, values, strict=True))}
@@ -149,8 +157,7 @@ class Study:
             vocab_size = self.corpora[fields.corpus].vocab_size
             _check_size(where, fields, vocab_size)
             group = f"{fields.corpus}, {family.group}" if family.group else fields.corpus
-            members.append(Model(name, family_name, family.label, fields, vocab_size, group))
-        return members
+            yield Model(name, family_name, family.label, fields, vocab_size, group)
 
     def _check_context(self, where: str, fields: ModelFields) -> None:
         probes = self.config.probes
