@@ -20,6 +20,7 @@ THIN_ERROR = 0.7
 
 _EDGES = {"start_step": ("o", "start of the window"), "end_step": ("s", "end of the window")}
 NO_SNAPSHOTS = "no snapshots\nmeasured yet"
+NO_COMPONENTS = "no components:\nthe losses of all\nsnapshots are alike"
 NOT_ABLATED = "no heads\nablated yet"
 
 SHARES = (-0.02, 1.0)
@@ -51,9 +52,7 @@ def best_at_each_snapshot(axis: Axes, inputs: FigureInputs, architecture: Archit
 
 def best_handle() -> Artist:
     """Return the legend's entry of `best_at_each_snapshot`."""
-    return theme.line(
-        "best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")}
-    )
+    return theme.line("best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")})
 
 
 def family_colour(inputs: FigureInputs, family: str) -> str:
@@ -169,6 +168,11 @@ def trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize, 
         for column, (marker, text) in _EDGES.items():
             at = rows.filter(step=window[column])
             axis.plot(at["pc1"], at["pc2"], color=theme.INK, label=text, zorder=3, **_mark(marker, mark))
+
+
+def has_components(inputs: FigureInputs, architecture: Architecture) -> bool:
+    """Return whether the snapshots of an architecture's group differ in their losses, so that there are components."""
+    return any(rows["pc1_explained"].is_not_null().any() for rows in inputs.measured("pca", architecture))
 
 
 def trajectory_marks() -> list[Artist]:
