@@ -1,18 +1,25 @@
 # The study as a graph of jobs: workflow/rules says what each stage reads and writes, config/ what is studied.
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-from induction.cluster import Cluster
+from induction.cluster import Cluster, require_slurm
 from induction.errors import InductionError
+from induction.study.given import text_given, without_braces
 from induction.study.jobs import Jobs
 from induction.study.study import load_study
 
 min_version("9.5")
 
 try:
-    study = Jobs(load_study(Path(), config.get("study")))
-    cluster = Cluster(study.study, config.get("site"))
+    checkout = without_braces(workflow.basedir)
+    typed = workflow.config_settings.config_args
+    site = text_given(config, "site", typed)
+    if site and workflow.is_main_process and not workflow.output_settings.dryrun:
+        require_slurm(sys.argv)
+    study = Jobs(load_study(Path(), text_given(config, "study", typed)))
+    cluster = Cluster(study.study, site, checkout)
 except InductionError as error:
     raise WorkflowError(str(error)) from None
 
@@ -57,8 +64,6 @@ rule tables:
                 "set_ablations",
                 "idealised",
                 "compositions",
-                "pattern_tasks",
-                "case_studies",
                 "curves",
                 "window_rules",
                 "attributions",
@@ -66,6 +71,11 @@ rule tables:
                 "passages",
             ],
             model=study.models,
+        ),
+        expand(
+            "results/tables/{table}/model={model}/part.parquet",
+            table=["pattern_tasks", "case_studies"],
+            model=study.models_with_abstract_task,
         ),
         "results/tables/pca.parquet",
         "results/tables/claims.parquet",

@@ -1,4 +1,8 @@
-"""Fill README.md with what the last run measured, and docs/cluster.md with the plan: `make readme`, after `make demo`.
+"""Fill README.md with what the last run measured, docs/cluster.md with the plan and docs/claims.md with the rules.
+
+`make readme`, after `make demo`.
+
+`python docs/fill.py NAME …` fills these parts alone: bench and tables need no run.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands a build product: the demo's check, its claims and costs, the tables'
 columns, the benchmark of measuring.
@@ -8,16 +12,20 @@ The figures are copied beside this file, smaller. No number there is typed by ha
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from induction.analyse.claims.people import MARKS, escaped, figures
+from induction.analyse.claims.people import MARKS, chance, escaped, figures, support
+from induction.analyse.claims.registry import CLAIMS as REGISTRY
+from induction.analyse.claims.registry import COMMON_RULE
 from induction.tables.claims import ALL, CLAIMS
 from induction.tables.schemas import TABLES
 
 ROOT = Path(__file__).parents[1]
-README, CLUSTER = ROOT / "README.md", ROOT / "docs/cluster.md"
+README, CLUSTER, RULES = ROOT / "README.md", ROOT / "docs/cluster.md", ROOT / "docs/claims.md"
 WIDTH = 1400  # pixels, of the figures in the README
 
 
@@ -50,21 +58,51 @@ def said(*words: str) -> str:
 
 
 def bench() -> str:
-    """Return what `tests/benchmarks/measure.py --json docs/measure.json` said, as a table."""
-    lines = [
-        "| case | ms | TransformerLens, ms | times as long | asked rows by hand | sweep | peak MB: ours, theirs |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    """Return what `tests/benchmarks/measure.py --json docs/measure.json` found, on each machine where it ran."""
     measured = ROOT / "docs/measure.json"
     if not measured.is_file():
         raise SystemExit(f"{measured}: not there. Make it: make bench")
-    for name, case in json.loads(measured.read_text(encoding="utf-8")).items():
-        rows = f"{case['asked_rows_peer']['ratio']:.1f}" if "asked_rows_peer" in case else ""
-        peaks = f"{case['ours_peak_bytes'] / 1e6:.0f}, {case['peer_peak_bytes'] / 1e6:.0f}"
-        seconds = f"{1e3 * case['ours_s']:.2f} | {1e3 * case['peer_s']:.1f} | {case['ratio']:.1f}"
-        sweep = f"{case['sweep_of_forward']:.2f}" if "sweep_of_forward" in case else ""
-        lines.append(f"| `{name}` | {seconds} | {rows} | {sweep} | {peaks} |")
+    return bench_tables(json.loads(measured.read_text(encoding="utf-8"))["machines"])
+
+
+def bench_tables(machines: list[dict[str, Any]]) -> str:
+    """Return a table of the cases, each ratio as a range over the machines, and one of the machines."""
+    cases = list(dict.fromkeys(name for machine in machines for name in machine["cases"]))
+    lines = [
+        "| case | times as long | asked rows by hand | sweep | allocated, MB: ours | theirs |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in cases:
+        found = [machine["cases"][name] for machine in machines if name in machine["cases"]]
+        by_hand = [case["asked_rows_peer"] for case in found if "asked_rows_peer" in case]
+        cells = [
+            ranged([case["ratio"] for case in found], 1),
+            ranged([case["ratio"] for case in by_hand], 1),
+            ranged([case["sweep_of_forward"] for case in found if "sweep_of_forward" in case], 2),
+            *(
+                ranged(
+                    [case[f"{side}_allocated_bytes"] / 1e6 for case in found if f"{side}_allocated_bytes" in case], 0
+                )
+                for side in ("ours", "peer")
+            ),
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    lines += ["", "| machine | date, clock | " + " | ".join(f"`{name}`" for name in cases) + " |"]
+    lines.append("|---|---|" + "--:|" * len(cases))
+    for machine in machines:
+        loads = [case["load"] for case in machine["cases"].values() if "load" in case]
+        load = f", load {ranged(loads, 1)}" if loads else ""
+        ratios = [
+            f"{machine['cases'][name]['ratio']:.1f}" if name in machine["cases"] else "not measured" for name in cases
+        ]
+        lines.append(f"| {machine['name']} | {machine['date']}, {machine['seconds']}{load} | {' | '.join(ratios)} |")
     return "\n".join(lines)
+
+
+def ranged(values: list[float], digits: int) -> str:
+    """Return the least and the greatest of some values, or one where they are the same; none: an empty cell."""
+    ends = [f"{end:.{digits}f}" for end in (min(values), max(values))] if values else []
+    return " to ".join(dict.fromkeys(ends))
 
 
 def plan() -> str:
@@ -74,14 +112,26 @@ def plan() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
+def rules() -> str:
+    """Return what all rules of the claims have in common, and each rule with its amendments."""
+    common, *amendments = COMMON_RULE.split(" Amended on ")
+    lines = ["**Common to all rules.** " + common, *(f"Amended on {amendment}" for amendment in amendments)]
+    for claim in REGISTRY.values():
+        lines.append(f"**{claim.number}. {claim.statement}** Paper: {claim.paper}. {claim.rule}")
+        if claim.amended:
+            lines.append(f"Amended: {claim.amended}")
+    return "\n\n".join(lines)
+
+
 def claims() -> str:
     """Return the verdict on every claim with this study's figures; rules and reasons stand in the report."""
-    lines = ["| # | claim | verdict | this study |", "|--:|---|---|---|"]
+    lines = ["| # | claim | verdict | chance | window support | this study |", "|--:|---|---|--:|--:|---|"]
     rows = CLAIMS.read(ROOT / "results/tables/claims.parquet").to_dicts()
     for whole in rows:
         if whole["subject"] == ALL:
             shown = figures([row for row in rows if row["claim"] == whole["claim"]]) or whole["reason"]
-            cells = (str(whole["claim"]), whole["statement"], MARKS[whole["verdict"]], shown)
+            judged = (MARKS[whole["verdict"]], chance(whole), support(whole))
+            cells = (str(whole["claim"]), whole["statement"], *judged, shown)
             lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -99,15 +149,21 @@ def fill(text: str, name: str, content: str) -> str:
 if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
     products = {
-        "check": said("check"),
-        "claims": claims(),
-        "costs": said("costs"),
-        "tables": tables(),
-        "bench": bench(),
+        "check": lambda: said("check"),
+        "claims": claims,
+        "costs": lambda: said("costs"),
+        "tables": tables,
+        "bench": bench,
     }
-    for name, content in products.items():
-        text = fill(text, name, content)
+    chosen = sys.argv[1:] or list(products)
+    if unknown := set(chosen) - set(products):
+        raise SystemExit(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(products)}")
+    for name in chosen:
+        text = fill(text, name, products[name]())
     README.write_text(text, encoding="utf-8")
+    if sys.argv[1:]:
+        raise SystemExit
+    RULES.write_text(fill(RULES.read_text(encoding="utf-8"), "rules", rules()), encoding="utf-8")
     CLUSTER.write_text(fill(CLUSTER.read_text(encoding="utf-8"), "plan", plan()), encoding="utf-8")
     for path in (ROOT / "results/figures").glob("*.png"):
         figure = Image.open(path).convert("RGB")

@@ -27,10 +27,14 @@ def test_a_missing_input_is_told(capsys, tmp_path):
 
 
 def test_a_setting_of_the_wrong_kind_is_told(capsys, tmp_path):
-    message = said(capsys, "figure", "pca", "x", "--models", "[", "--settings", "{}", "--out", str(tmp_path))
+    message = said(
+        capsys, "figure", "pca", "--tables", "x", "--models", "[", "--settings", "{}", "--out", str(tmp_path)
+    )
     assert "--models: not JSON" in message
     models = json.dumps([])
-    message = said(capsys, "figure", "pcaa", "x", "--models", models, "--settings", "{}", "--out", str(tmp_path))
+    message = said(
+        capsys, "figure", "pcaa", "--tables", "x", "--models", models, "--settings", "{}", "--out", str(tmp_path)
+    )
     assert "pcaa" in message
     config = json.dumps({"sources": [{"package": "numpy"}], "vocab_sise": 300})
     message = said(capsys, "corpus", "mine", "--config", config, "--out", str(tmp_path / "manifest.json"))

@@ -14,15 +14,16 @@ MAY_IMPORT = {
     "tables": {"study"},
     "resampling": {"study"},
     "models": {"study", "tables"},
-    **{stage: {"study", "resampling", "tables", "models"} for stage in STAGES},
-    "draft": {"study", "tables", "corpus", "analyse", "figures"},
+    "artefacts": {"tables"},
+    **{stage: {"study", "resampling", "tables", "artefacts", "models"} for stage in STAGES},
+    "draft": {"study", "tables", "artefacts", "corpus", "analyse", "figures"},
     "plan": {"study", "tables"},
     "cluster": {"study", "plan"},
-    "status": {"study", "tables"},
-    "cli": {"study", "tables", "models", "draft", "plan", "status", *STAGES},
+    "status": {"study", "tables", "artefacts"},
+    "cli": {"study", "tables", "artefacts", "models", "draft", "plan", "status", *STAGES},
     "__main__": {"cli"},
 }
-BASE = {"errors", "files", "palette"}  # below every room
+BASE = {"errors", "files", "identity", "palette", "places"}  # below every room
 NO_TORCH = {
     "study",
     "resampling",

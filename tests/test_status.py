@@ -98,7 +98,7 @@ def test_blocks_done_are_counted_by_stage(results):
     measured(results, "losses", "m-1", 0, 1)
     measured(results, "heads", "m-1", 1)
     touch(results / "corpora/packages/manifest.json")
-    touch(results / "figures/pca.pdf")
+    touch(results / "figures/pca.svg")
     found = told(results)
     assert {name: (stage.done, stage.of) for name, stage in found.models[0].stages.items()} == {
         "train": (2, 3),
@@ -183,6 +183,91 @@ def test_half_a_line_and_damage_are_passed_over(results):
     assert only(results).training == "pending"
     progress(results, "m-1", 0, 60, ago=20)
     assert only(results).progress["step"] == 60
+
+
+LINE = {"block": "block-0", "step": 50, "last": 300, "tokens": 5, "loss": 3.0, "tokens_per_second": 9.0, "time": NOW}
+LOOK = {"step": 50, "tokens": 5, "prefix_matching": 0.5, "prefix_matching_layer": 1, "prefix_matching_head": 2}
+LOOK |= {"icl": -0.1, "icl_se": 0.01}
+ODD_LINES = [
+    *({**LINE, name: odd} for name in LINE if name != "last" for odd in (None, [], {}, True)),
+    *({**LINE, name: "7"} for name in LINE if name not in ("last", "block")),
+    *({**LINE, name: odd} for name in ("step", "tokens") for odd in (-1, 1.5, 10**30)),
+    *({**LINE, name: odd} for name in ("loss", "time", "tokens_per_second") for odd in (float("nan"), float("inf"))),
+]
+ODD_LOOKS = [
+    *([], 7, "seen", {}, {"step": 50}, {"step": 50, "tokens": 5}),
+    *({**LOOK, name: odd} for name in LOOK for odd in (None, "x", [], float("nan"), 10**30)),
+    *({key: value for key, value in LOOK.items() if key != name} for name in LOOK),
+    {**LOOK, "phase_change": 3},
+    {**LOOK, "since_tokens": "many"},
+]
+
+
+def damaged_texts():
+    yield from (json.dumps(line) for line in ODD_LINES)
+    yield "[" * 20_000
+    yield '{"step": ' + "9" * 5000 + "}"
+    yield json.dumps(LINE)[:-10]
+    yield "\x00\x00\x00"
+
+
+@pytest.mark.parametrize("line", damaged_texts(), ids=range(len(list(damaged_texts()))))
+def test_a_line_that_training_does_not_write_is_passed_over(line, results):
+    progress(results, "m-1", 0, 40, ago=20, after=line + "\n")
+    found = told(results)
+    assert found.models[0].progress["step"] == 40
+    assert "m-1" in as_text(found)
+    reporter = Reporter(results / "models/m-1/block-1.json", 50, 100)
+    assert reporter._looks == []
+
+
+class Reads:
+    """A watch that reads what `induction.measure.live` reads of a look."""
+
+    every = 10
+
+    def told(self, look):
+        return f"{look['prefix_matching']:.2f} {look['icl']:.2f} {look['icl_se']:.2f} {look['prefix_matching_layer']}"
+
+    def phase_change(self, looks):
+        assert all(look["prefix_matching"] + look["icl"] < 9 for look in looks)
+        return "not yet", None
+
+
+@pytest.mark.parametrize("look", ODD_LOOKS, ids=range(len(ODD_LOOKS)))
+def test_an_odd_look_is_passed_over_and_its_line_is_not(look, results):
+    progress(results, "m-1", 0, 30, ago=30, look={**LOOK, "step": 30})
+    progress(results, "m-1", 0, 40, ago=20, look=look)
+    found = told(results)
+    assert found.models[0].progress["step"] == 40
+    assert "m-1" in as_text(found)
+    with Reporter(results / "models/m-1/block-0.json", 50, 100, watch=Reads()) as reporter:
+        reporter.show(100, 10, 2.0, 5.0, {**LOOK, "icl": -0.2})
+    assert reporter._looks[0]["step"] == 30
+
+
+@pytest.mark.parametrize("pid", [0, -1, 10**30, True, "7", None, [1], 1.5])
+@pytest.mark.parametrize("job", [None, [1], {"a": 1}, "1; reboot", 10**40])
+def test_an_odd_lock_names_nobody(pid, job, results):
+    progress(results, "m-1", 0, 50, ago=20)
+    held_by(results, "m-1", pid, slurm_job=job)
+    assert only(results).training == "running", "by its line: nobody knows whether its process runs"
+    assert ask_slurm(results, ["m-1"]) == Slurm() or ask_slurm(results, ["m-1"]).ended == {}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "\x00", '{"host": {}, "pid": {}}', "7"])
+def test_a_lock_that_is_no_json_names_nobody(text, results):
+    progress(results, "m-1", 0, 50, ago=20)
+    touch(results / "models/m-1/.lock", text)
+    assert only(results).training == "running"
+
+
+def test_progress_that_cannot_be_written_or_read_stops_no_training(results, capsys):
+    (results / "models/m-1/progress.jsonl").mkdir(parents=True)
+    with Reporter(results / "models/m-1/block-1.json", 50, 100) as reporter:
+        reporter.show(100, 10, 2.0, 5.0, None)
+        reporter.show(100, 10, 2.0, 5.0, None)
+    assert capsys.readouterr().err.count("progress.jsonl: cannot be written (Is a directory); training goes on") == 1
 
 
 def test_lines_are_those_that_training_writes(results):

@@ -8,19 +8,23 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from induction import __version__
 from induction.errors import InductionError, nearest
+from induction.identity import running_as
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from induction.study.architecture import Architecture
     from induction.study.evaluation import InContext, Probes, Watch
+    from induction.study.jobs import Jobs
+    from induction.study.stages import Node
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
 Arguments = argparse.Namespace
+OfStudy: TypeAlias = "Callable[[Arguments, Jobs], tuple[Node, dict[str, Any]]]"
 
 
 class Option(NamedTuple):
@@ -34,6 +38,13 @@ class Option(NamedTuple):
     required: bool = True
     choices: tuple[Any, ...] = ()
     flag: bool = False
+    from_study: bool = False
+    """Whether --study can stand in its place."""
+
+    @property
+    def dest(self) -> str:
+        """The attribute of parsed arguments that holds it."""
+        return self.name.removeprefix("--").replace("-", "_")
 
 
 class Stage(NamedTuple):
@@ -43,6 +54,10 @@ class Stage(NamedTuple):
     detail: str
     options: tuple[Option, ...]
     run: Callable[[Arguments], None]
+    of_one: Literal["model", "corpus", "study"] | None = None
+    """Of stages of the workflow: what all the files that it reads must be of."""
+    of_study: "OfStudy | None" = None
+    """Where --study can say what the stage reads and is told: returns what it makes, and the options' values."""
 
 
 # --- stages -----------------------------------------------------------------------------------------------------
@@ -253,12 +268,12 @@ def _measuring(args: Arguments, evaluation: str = "") -> dict[str, Any]:
     """Prepare this process; return where to compute and what the footer says of the inputs."""
     import torch
 
-    from induction.files import read_json
     from induction.models.cpu import prepare_cpu
+    from induction.models.snapshots import read_block
 
     prepare_cpu()
-    manifest = read_json(args.block, "block manifest")
-    provenance = {"recipe": manifest["identity"], "corpus": manifest["corpus"]}
+    block = read_block(args.block)
+    provenance = {"recipe": block.identity, "corpus": block.corpus}
     if evaluation:
         provenance["evaluation"] = evaluation
     return {"device": "cuda" if torch.cuda.is_available() else "cpu", "provenance": provenance}
@@ -397,11 +412,24 @@ def _status(args: Arguments) -> None:
 
 
 def _check(args: Arguments) -> None:
-    from induction.analyse.check import as_markdown, check
+    from induction.analyse.check import READ, as_markdown, check
+    from induction.artefacts.origins import check_expected, origin_of
+    from induction.study.jobs import Jobs
+    from induction.study.stages import Node
     from induction.study.study import load_study
 
-    # The models of this figure: controls may differ.
-    requirements = check(load_study(study=args.study).models_of("smeared_keys"), args.tables, args.logs)
+    study = load_study(study=args.study)
+    models = study.models_of("smeared_keys")  # controls may differ
+    jobs = Jobs(study, args.tables.parent)
+    nodes = [
+        Node(artefact, model.name, block)
+        for model in models
+        for artefact in READ
+        for block in (range(len(model.blocks)) if artefact in ("heads", "ablations") else [-1])
+    ]
+    expected = {jobs.graph.path(node): jobs.identity(node) for node in nodes}
+    check_expected([origin_of(path) for path in expected if path.exists()], expected)
+    requirements = check(models, args.tables, args.logs)
     print(as_markdown(requirements))
     if not all(requirement.met for requirement in requirements):
         sys.exit(1)
@@ -417,6 +445,110 @@ def _schema(args: Arguments) -> None:
     from induction.study.schema import write_schemas
 
     write_schemas(args.out)
+
+
+# --- stages of a whole study ------------------------------------------------------------------------------------
+
+
+def _pca_of_study(_args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, Any]]":
+    from induction.study.stages import Node
+
+    node = Node("pca")
+    return node, {**jobs.input_files(node), "settings": json.loads(jobs.pca_json(None))}
+
+
+def _claims_of_study(_args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, Any]]":
+    from induction.study.stages import Node
+
+    node = Node("claims")
+    return node, {"tables": _joined(jobs.input_files(node)), "settings": json.loads(jobs.claims_json(None))}
+
+
+def _figure_of_study(args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, Any]]":
+    from induction.study.stages import Node
+
+    if args.name == "model_page":
+        if args.model is None:
+            raise InductionError("--model: model_page needs the model whose page is drawn")
+        node = Node("model_page", args.model)
+        told = {"models": jobs.page_models_json(args), "settings": jobs.page_json(args), "save_as": args.model}
+    else:
+        node = Node("figure", args.name)
+        asked = argparse.Namespace(figure=args.name)
+        told = {"models": jobs.figure_models_json(asked), "settings": jobs.figure_json(asked)}
+    return node, {"tables": _joined(jobs.input_files(node)), **told}
+
+
+def _report_of_study(_args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, Any]]":
+    from induction.study.stages import Node
+
+    node = Node("report")
+    given = jobs.input_files(node)
+    named = {
+        "figures": given.pop("figure"),
+        "pages": given.pop("model_page"),
+        "manifests": given.pop("corpus"),
+        "claims": given.pop("claims")[0],
+        "orders": given.pop("orders")[0],
+    }
+    return node, {**named, "tables": _joined(given), "content": json.loads(jobs.report_json(None))}
+
+
+def _joined(paths: dict[str, list[Path]]) -> list[Path]:
+    return [path for some in paths.values() for path in some]
+
+
+def _fill_in(args: Arguments, of_study: OfStudy) -> None:
+    """Take from --study what the stage reads and is told, and which identities its inputs must carry."""
+    from induction.study.jobs import Jobs
+    from induction.study.study import load_study
+
+    jobs = Jobs(load_study(study=args.study))
+    node, told = of_study(args, jobs)
+    planned = (args.job or {}).get("identity")
+    if planned is not None and planned != jobs.identity(node):
+        raise InductionError("config/: changed since Snakemake planned this job. Run snakemake again.")
+    for name, value in told.items():
+        setattr(args, name, value)
+    args.expected = jobs.expected_inputs(node)
+
+
+def _refuse_what_lacks(args: Arguments, stage: Stage) -> None:
+    lacking = [option.name for option in stage.options if option.from_study and not getattr(args, option.dest)]
+    if lacking:
+        raise InductionError(f"{', '.join(lacking)}: needed where --study is not given")
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------
+
+_INPUTS = ("corpus", "block", "losses", "heads", "ablations", "curves", "replicates", "phases", "evaluation", "probes",
+           "prompts", "token_classes", "tables", "claims", "orders", "manifests", "figures", "pages")  # fmt: skip
+"""Options that name files which stages write."""
+
+
+def _check_inputs(args: Arguments, of_one: Literal["model", "corpus", "study"]) -> None:
+    """See that the files that a stage reads belong together and, where the workflow calls it, to the study."""
+    from induction.artefacts.origins import check_expected, check_together, origin_of
+
+    given = {name: _listed(getattr(args, name)) for name in _INPUTS if getattr(args, name, None)}
+    expected: dict[Path, str] = getattr(args, "expected", {})
+    for artefact, identities in (args.job or {}).get("inputs", {}).items():
+        # Not among the options: the block before that a training goes on from, found beside the one that it makes.
+        if paths := given.get("block" if artefact == "train" else artefact):
+            expected |= zip(paths, identities, strict=True)
+    # A missing file is left to the stage, which may have a mistake among its options to report first.
+    origins = [origin_of(path) for path in dict.fromkeys(_joined(given)) if path.exists()]
+    check_expected(origins, expected)
+    check_together(origins, of_one)
+    out = getattr(args, "out", None)
+    folder = out.parent.name if out else ""
+    for origin in origins:
+        if origin.model and folder.startswith("model=") and folder != f"model={origin.model}":
+            raise InductionError(f"{origin.path}: of model {origin.model}, but --out is {out}")
+
+
+def _listed(value: Any) -> list[Path]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _part(args: Arguments, name: str, model: type[ModelT]) -> ModelT:
@@ -481,6 +613,13 @@ _EVALUATION = Option("--evaluation", "the evaluation set, results/corpora/CORPUS
 _LOSSES = Option("--losses", "parts of the table losses", Path, many=True)
 _HEADS = Option("--heads", "parts of the table heads", Path, many=True)
 _PHASES = Option("--phases", "the model's part of the table phases", Path)
+_STUDY = Option("--study", "a study of config/: what is read and told comes from there", required=False)
+_JOB = Option(
+    "--job",
+    'JSON: {"identity": …, "inputs": {…}}: what the result carries, and what its inputs must carry; from the workflow',
+    kind=_json,
+    required=False,
+)
 _CLASSES = Option("--token-classes", "results/corpora/CORPUS/token_classes.safetensors", Path)
 
 
@@ -502,30 +641,35 @@ STAGES = {
             _out("results/corpora/CORPUS/manifest.json; all else is written beside it"),
         ),
         _corpus,
+        of_one="corpus",
     ),
     "evaluation": Stage(
         "Draw the evaluation set from a corpus's held-out documents.",
         "In: a corpus. Out: token examples and the random index of each, safetensors.",
         (_MANIFEST, _settings('{"evaluation": …}'), _out("evaluation.safetensors")),
         _evaluation,
+        of_one="corpus",
     ),
     "probes": Stage(
         "Draw the random tokens that heads are scored on.",
         "In: a corpus (its vocabulary and token counts). Out: repeated and distinct tokens, safetensors.",
         (_MANIFEST, _settings('{"probes": …}'), _out("probes.safetensors")),
         _probes,
+        of_one="corpus",
     ),
     "token-classes": Stage(
         "Class the tokens of the evaluation set: repetition continued, repetition broken, other; choose passages.",
         "In: a corpus, its evaluation set. Out: classes, passages and the vocabulary's texts, safetensors.",
         (_MANIFEST, _EVALUATION, _settings('{"repetitions": …}'), _out("token_classes.safetensors")),
         _token_classes,
+        of_one="corpus",
     ),
     "prompts": Stage(
         "Write the prompts of the abstract task in a corpus's vocabulary.",
         "In: a corpus. Out: tokens of the prompts and the places of their lines, safetensors.",
         (_MANIFEST, _settings('{"prompts": …, "n_tokens": N}'), _out("prompts.safetensors")),
         _prompts,
+        of_one="corpus",
     ),
     "train": Stage(
         "Train one block of a model, or finish it where a killed job left off.",
@@ -569,12 +713,14 @@ STAGES = {
             ),
         ),
         _train,
+        of_one="model",
     ),
     "losses": Stage(
         "Measure the loss of every token of the evaluation set, for every snapshot of a block.",
         "In: a block, the evaluation set. Out: a part of the table losses.",
         (_BLOCK, _EVALUATION, _out("results/tables/losses/model=MODEL/block-B.parquet")),
         _losses,
+        of_one="model",
     ),
     "heads": Stage(
         "Score every head of every snapshot of a block: prefix matching, copying, previous token, circuits.",
@@ -587,6 +733,7 @@ STAGES = {
             _out("results/tables/heads/model=MODEL/block-B.parquet"),
         ),
         _heads,
+        of_one="model",
     ),
     "ablations": Stage(
         "Measure what the loss of each head does to in-context learning, patterns kept or free.",
@@ -598,6 +745,7 @@ STAGES = {
             _out("results/tables/ablations/model=MODEL/block-B.parquet"),
         ),
         _ablations,
+        of_one="model",
     ),
     "set-ablations": Stage(
         "Ablate all heads of each class together, and random sets of as many others.",
@@ -611,6 +759,7 @@ STAGES = {
             _out("results/tables/set_ablations/model=MODEL/part.parquet"),
         ),
         _set_ablations,
+        of_one="model",
     ),
     "idealised": Stage(
         "Replace the attention of previous-token and induction heads by the ideal one; say what of the loss is kept.",
@@ -623,12 +772,14 @@ STAGES = {
             _out("results/tables/idealised/model=MODEL/part.parquet"),
         ),
         _idealised,
+        of_one="model",
     ),
     "compositions": Stage(
         "Measure the K-, Q- and V-composition of every pair of heads.",
         "In: a model's last block. Out: the model's part of the table compositions.",
         (_BLOCK, _out("results/tables/compositions/model=MODEL/part.parquet")),
         _compositions,
+        of_one="model",
     ),
     "pattern-tasks": Stage(
         "Measure which heads look at earlier lines of the same kind, in prompts of labelled lines.",
@@ -639,6 +790,7 @@ STAGES = {
             _out("results/tables/pattern_tasks/model=MODEL/part.parquet"),
         ),
         _pattern_tasks,
+        of_one="model",
     ),
     "case-studies": Stage(
         "Say where the best head of each class looks in a passage, and which tokens it raises.",
@@ -653,6 +805,7 @@ STAGES = {
             _out("results/tables/case_studies/model=MODEL/part.parquet"),
         ),
         _case_studies,
+        of_one="model",
     ),
     "curves": Stage(
         "Summarise a model's snapshots: loss and in-context learning with intervals, best head scores.",
@@ -666,6 +819,7 @@ STAGES = {
             Option("--replicates", "part of the table replicates to write", Path),
         ),
         _curves,
+        of_one="model",
     ),
     "phases": Stage(
         "Find each signal's window of change, or say that there is none.",
@@ -679,6 +833,7 @@ STAGES = {
             Option("--onsets", "part of the table onsets to write", Path),
         ),
         _phases,
+        of_one="model",
     ),
     "window-rules": Stage(
         "Find the window of in-context learning again under other values of the rules.",
@@ -690,6 +845,7 @@ STAGES = {
             _out("part of the table window_rules"),
         ),
         _window_rules,
+        of_one="model",
     ),
     "attributions": Stage(
         "Say how far each head's ablation undoes the change that the window made to the losses.",
@@ -703,12 +859,14 @@ STAGES = {
             _out("part of the table attributions"),
         ),
         _attributions,
+        of_one="model",
     ),
     "repetitions": Stage(
         "Follow the losses of tokens that continue a repetition, break one, or neither.",
         "In: a model's parts of losses and phases, the classed tokens. Out: its part of the table repetitions.",
         (_LOSSES, _PHASES, _CLASSES, _settings('{"bootstrap": …}'), _out("part of the table repetitions")),
         _repetitions,
+        of_one="model",
     ),
     "passages": Stage(
         "Say for each token of a few passages how much the window changed its loss.",
@@ -716,60 +874,93 @@ STAGES = {
         "passages.",
         (_LOSSES, _PHASES, _EVALUATION, _CLASSES, _out("part of the table passages")),
         _passages,
+        of_one="model",
     ),
     "pca": Stage(
         "Project the losses of all snapshots of all models on their first two shared components.",
         "In: all models' parts of losses, the evaluation set of each corpus. Out: the table pca.",
         (
-            _LOSSES,
-            Option("--evaluation", "evaluation sets, results/corpora/CORPUS/evaluation.safetensors", Path, many=True),
-            _settings('{"groups": {MODEL: GROUP}, "corpora": {GROUP: CORPUS}, "bootstrap": …, "phases": …}'),
+            _LOSSES._replace(from_study=True),
+            Option(
+                "--evaluation",
+                "evaluation sets, results/corpora/CORPUS/evaluation.safetensors",
+                Path,
+                many=True,
+                from_study=True,
+            ),
+            _settings('{"groups": {MODEL: GROUP}, "corpora": {GROUP: CORPUS}, "bootstrap": …, "phases": …}')._replace(
+                from_study=True
+            ),
+            _STUDY,
             _out("results/tables/pca.parquet"),
         ),
         _pca,
+        of_one="study",
+        of_study=_pca_of_study,
     ),
     "claims": Stage(
         "Judge every claim of the paper by its rule, and tell the order of the signals.",
         "In: parts of tables of all models. Out: the tables claims and orders, and the claims as text.",
         (
-            Option("tables", "parts of tables, results/tables/…", Path, many=True),
-            Option("--settings", 'JSON: {"models": […], "settings": …}', _json),
+            Option("--tables", "parts of tables, results/tables/…", Path, many=True, from_study=True),
+            Option("--settings", 'JSON: {"models": […], "settings": …}', _json, from_study=True),
+            _STUDY,
             _out("results/tables/claims.parquet"),
             Option("--orders", "results/tables/orders.parquet", Path),
             Option("--people", "the claims as a table for people, results/claims.md", Path),
         ),
         _claims,
+        of_one="study",
+        of_study=_claims_of_study,
     ),
     "figure": Stage(
         "Draw a figure from tables.",
         "In: the parts of the tables that it shows. Out: NAME.pdf, NAME.svg and NAME.png in a folder.",
         (
             Option("name", "name of the figure, as in config/config.yaml; model_page: all of one model"),
-            Option("tables", "parts of tables, results/tables/…", Path, many=True),
-            Option("--models", "JSON: what the figure says of the models it shows"),
-            Option("--settings", 'JSON: {"heads": …, "in_context": …}, as in config/config.yaml'),
+            Option("--tables", "parts of tables, results/tables/…", Path, many=True, from_study=True),
+            Option("--models", "JSON: what the figure says of the models it shows", from_study=True),
+            Option("--settings", 'JSON: {"heads": …, "in_context": …}, as in config/config.yaml', from_study=True),
+            _STUDY,
+            Option("--model", "of model_page with --study: the model", required=False),
             _out("folder of the figures"),
             Option("--save-as", "name of the files; default: that of the figure", required=False),
         ),
         _figure,
+        of_one="study",
+        of_study=_figure_of_study,
     ),
     "report": Stage(
         "Write the report of a study: claims, figures, model pages, provenance, in one file that works offline.",
         "In: figures, captions, tables, manifests of corpora, the logs. Out: one HTML file.",
         (
-            Option("--content", "JSON: the study, its models and configuration; see induction.report.content", _json),
-            Option("--figures", "figures to show, NAME.svg, in this order", Path, many=True),
+            Option(
+                "--content",
+                "JSON: the study, its models and configuration; see induction.report.content",
+                _json,
+                from_study=True,
+            ),
+            Option("--figures", "figures to show, NAME.svg, in this order", Path, many=True, from_study=True),
             Option("--captions", "their captions, NAME.rst", Path, many=True),
-            Option("--pages", "pages of models, MODEL.svg", Path, many=True),
+            Option("--pages", "pages of models, MODEL.svg", Path, many=True, from_study=True),
             Option("--page-caption", "their caption, model_page.rst", Path),
-            Option("--claims", "the table claims", Path),
-            Option("--orders", "the table orders", Path),
-            Option("--tables", "parts of the tables heads, case_studies, curves, phases, pca", Path, many=True),
-            Option("--manifests", "manifests of the corpora", Path, many=True),
+            Option("--claims", "the table claims", Path, from_study=True),
+            Option("--orders", "the table orders", Path, from_study=True),
+            Option(
+                "--tables",
+                "parts of the tables heads, case_studies, curves, phases, pca",
+                Path,
+                many=True,
+                from_study=True,
+            ),
+            Option("--manifests", "manifests of the corpora", Path, many=True, from_study=True),
+            _STUDY,
             Option("--logs", "folder of the logs", Path, default=Path("results/logs"), required=False),
             _out("results/report.html"),
         ),
         _report,
+        of_one="study",
+        of_study=_report_of_study,
     ),
     "plan": Stage(
         "Say what a study costs before it runs: GPU-hours, nodes, wall time, disk and jobs, model by model and in all.",
@@ -846,18 +1037,35 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="STAGE", required=True)
     for name, stage in STAGES.items():
         sub = subparsers.add_parser(name, help=stage.about, description=f"{stage.about} {stage.detail}")
-        for option in stage.options:
+        for option in (*stage.options, *([_JOB] if stage.of_one else [])):
             if option.flag:
                 sub.add_argument(option.name, help=option.about, action="store_true")
                 continue
-            extra: dict[str, Any] = {"required": option.required} if option.name.startswith("--") else {}
+            required = option.required and not option.from_study
+            extra: dict[str, Any] = {"required": required} if option.name.startswith("--") else {}
             if option.many:
                 extra["nargs"] = "+"
             if option.choices:
                 extra["choices"] = option.choices
             sub.add_argument(option.name, help=option.about, type=option.kind, default=option.default, **extra)
-        sub.set_defaults(run=stage.run)
+        sub.set_defaults(stage=stage)
     return top
+
+
+def _run(args: Arguments) -> None:
+    """Run a stage, its inputs checked; what it writes carries the identity of --job."""
+    stage: Stage = args.stage
+    if stage.of_one is None:
+        stage.run(args)
+        return
+    if stage.of_study:
+        if args.study is None:
+            _refuse_what_lacks(args, stage)
+        else:
+            _fill_in(args, stage.of_study)
+    _check_inputs(args, stage.of_one)
+    with running_as((args.job or {}).get("identity", "")):
+        stage.run(args)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -865,9 +1073,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         try:
             args = parser().parse_args(arguments)
-            args.run(args)
+            _run(args)
         except InductionError as error:
             print(f"induction: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno is None:
+                raise
+            from induction.files import of_system
+
+            print(f"induction: {of_system(error)}", file=sys.stderr)
             sys.exit(2)
         finally:
             print(end="", flush=True)  # here, where it can be told; not at the interpreter's end

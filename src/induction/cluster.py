@@ -6,6 +6,9 @@ resources of jobs, never parameters: another cluster makes nothing again.
 """
 
 import math
+import shlex
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +29,50 @@ _LIGHT_MINUTES = 30
 _THREADS = 2
 
 
+_RUN_NO_JOB = frozenset(
+    """
+    -n --dry-run --dryrun -t --touch --unlock --lint -l --list --list-rules --summary -S --detailed-summary -D --dag
+    --rulegraph --filegraph --d3dag --report --archive --cleanup-metadata --list-input-changes --list-params-changes
+    --delete-all-output
+    """.split()  # noqa: SIM905 (options as on a command line)
+)
+"""Options with which Snakemake submits nothing."""
+
+
+def require_slurm(arguments: Sequence[str]) -> None:
+    """See that jobs can be submitted from here.
+
+    Args:
+        arguments: Snakemake's.
+
+    Raises:
+        InductionError: there is no SLURM on this machine.
+    """
+    missing = [command for command in ("sbatch", "squeue") if shutil.which(command) is None]
+    if missing and not _RUN_NO_JOB.intersection(arguments):
+        raise InductionError(
+            f"no SLURM on this machine: {' and '.join(missing)} not found. Run `snakemake --profile slurm` on "
+            "a login node of the cluster; on this machine alone, run `snakemake` without the profile; to see only what "
+            "would be submitted, add -n."
+        )
+
+
 class Cluster:
     """A study on a site.
 
     Args:
         study: the study.
         site: path of a site file; None: no cluster.
+        checkout: folder of the Snakefile, where a relative path is looked up that does not exist in the working
+            directory (`snakemake --directory`).
 
     Raises:
         InductionError: a mistake in the site file, or models that do not fit on the site, all of which are told.
     """
 
-    def __init__(self, study: Study, site: str | None) -> None:
-        self._site: Site | None = load_site(Path(site)) if site else None
+    def __init__(self, study: Study, site: str | None, checkout: Path = Path()) -> None:
+        self._checkout = checkout
+        self._site: Site | None = load_site(self._found(site)) if site else None
         self._models = {model.name: model for model in plan(study, self._site).models} if self._site else {}
         self._placements = {name: model.placement for name, model in self._models.items() if model.placement}
         if problems := [model.problem for model in self._models.values() if model.problem]:
@@ -133,9 +167,16 @@ class Cluster:
     @property
     def container(self) -> str | None:
         """The image that jobs run in, where the site has one."""
-        return self._site.container if self._site else None
+        if not self._site or not self._site.container or "://" in self._site.container:
+            return self._site.container if self._site else None
+        return str(self._found(self._site.container))
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _found(self, path: str) -> Path:
+        """Return a path in the working directory, or else in the checkout."""
+        beside = self._checkout / path
+        return beside if beside.exists() and not Path(path).exists() else Path(path)
 
     def _launch(self, wildcards: Any) -> str:
         place = self._placement(wildcards)
@@ -152,7 +193,7 @@ class Cluster:
         if not self.container:
             return ""
         options = ("--nv" if self.environment == "gpu" else "", self._known_site.container_options)
-        return " ".join((" apptainer exec", *filter(None, options), self.container))
+        return " ".join((" apptainer exec", *filter(None, options), shlex.quote(self.container)))
 
     def _training_options(self, wildcards: Any) -> str:
         place = self._placement(wildcards)

@@ -50,9 +50,9 @@ _RULES = {
 }  # fmt: skip
 """Rules of each stage; all others draw figures and the report."""
 
-_EVERY_MODEL = (
-    "idealised", "pattern_tasks", "case_studies", "curves", "phases", "attributions", "repetitions", "model_page",
-)  # fmt: skip
+_EVERY_MODEL = ("idealised", "curves", "phases", "attributions", "repetitions", "model_page")
+_WITH_CASE_STUDIES = ("pattern_tasks", "case_studies")
+"""Rules that run for every model, too, if the study draws the figure case_studies."""
 _SHOWN_BY = {
     "set_ablations": "ablations",
     "compositions": "circuits",
@@ -370,6 +370,10 @@ def count_jobs(study: Study) -> dict[str, int]:
     counts |= dict.fromkeys(("train", "losses", "heads", "ablations"), n_blocks)
     counts |= {rule: len(_shown(study, figure)) for rule, figure in _SHOWN_BY.items()}
     counts |= dict.fromkeys(_EVERY_MODEL, n_models)
+    if "case_studies" in study.config.figures:
+        counts |= dict.fromkeys(_WITH_CASE_STUDIES, n_models)
+    else:
+        del counts["prompts"]
     counts |= {f"{figure}_figure": 1 for figure in study.config.figures}
     counts |= dict.fromkeys(("pca", "claims", "report"), 1)
     return {rule: count for rule, count in counts.items() if count}

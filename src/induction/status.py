@@ -19,15 +19,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from induction.artefacts.origins import is_stale
 from induction.errors import InductionError
-from induction.files import json_rows
+from induction.places import PROGRESS
 from induction.study.jobs import Jobs
+from induction.study.stages import Node
 from induction.study.study import Model, Study
-from induction.tables.places import PROGRESS, block_of
+from induction.tables.progress import progress_rows
 
 STAGES = ("train", "losses", "heads", "ablations")
 
-DONE, RUNNING, QUEUED, STALLED, STOPPED, FAILED, PENDING = (
+DONE, RUNNING, QUEUED, STALLED, STOPPED, FAILED, PENDING, STALE = (
     "done",
     "running",
     "queued",
@@ -35,6 +37,7 @@ DONE, RUNNING, QUEUED, STALLED, STOPPED, FAILED, PENDING = (
     "stopped",
     "failed",
     "pending",
+    "stale",
 )
 
 _SILENT_SECONDS = 300.0
@@ -130,12 +133,12 @@ def status(study: Study, results: Path, slurm: Slurm | None = None, now: float |
         slurm: what SLURM tells; default: nothing.
         now: seconds since 1970; default: the clock.
     """
-    seen = _Seen(results, slurm or Slurm(), time.time() if now is None else now)
-    jobs = Jobs(study)
+    jobs = Jobs(study, results)
+    seen = _Seen(results, jobs, slurm or Slurm(), time.time() if now is None else now)
     models = tuple(_model_status(model, seen) for model in study.models.values())
-    corpora = {name: seen.of("corpus", (name,), results / "corpora" / name / "manifest.json") for name in jobs.corpora}
-    figures = [seen.of("figures", (name,), results / "figures" / f"{name}.pdf") for name in jobs.figures]
-    report = seen.of("report", (), results / "report.html")
+    corpora = {name: seen.of("corpus", (name,), Node("corpus", name)) for name in jobs.corpora}
+    figures = [seen.of("figures", (name,), Node("figure", name)) for name in jobs.figures]
+    report = seen.of("report", (), Node("report"))
     drawn = (figures.count(DONE), len(figures))
     return StudyStatus(study.name, seen.now, models, corpora, drawn, report, tuple(seen.problems))
 
@@ -146,8 +149,9 @@ def status(study: Study, results: Path, slurm: Slurm | None = None, now: float |
 class _Seen:
     """What is found of jobs; collects problems."""
 
-    def __init__(self, results: Path, slurm: Slurm, now: float) -> None:
+    def __init__(self, results: Path, jobs: Jobs, slurm: Slurm, now: float) -> None:
         self.results, self.slurm, self.now = results, slurm, now
+        self._study = jobs
         self.problems: list[Problem] = []
         here = str(results.parent.resolve())
         self._jobs = {job.comment: job for job in slurm.jobs if job.folder in ("", here)}
@@ -159,9 +163,20 @@ class _Seen:
         name = "_".join(wildcards)
         return self._jobs.get(f"rule_{rule}_wildcards_{name}" if name else f"rule_{rule}")
 
-    def of(self, rule: str, wildcards: tuple[str, ...], output: Path) -> str:
+    def done(self, node: Node) -> bool:
+        """Tell whether an artefact is there; one that was made from other settings is noted, and is not."""
+        path = self._study.graph.path(node)
+        if not path.is_file():
+            return False
+        if is_stale(path, self._study.identity(node)):
+            says = "made from other settings than the study's now; snakemake makes it again"
+            self.problems.append(Problem(" ".join(filter(None, node[:2])), STALE, str(path), says, ""))
+            return False
+        return True
+
+    def of(self, rule: str, wildcards: tuple[str, ...], node: Node) -> str:
         """Return the state of a job that writes no progress; note it where it has failed."""
-        if output.is_file():
+        if self.done(node):
             return DONE
         job = self.job(rule, wildcards)
         if job:
@@ -208,17 +223,14 @@ def _state_of(job: SlurmJob) -> str:
 def _model_status(model: Model, seen: _Seen) -> ModelStatus:
     folder = seen.results / "models" / model.name
     n_blocks = len(model.blocks)
-    trained = [(folder / f"block-{block}.json").is_file() for block in range(n_blocks)]
+    trained = [seen.done(Node("train", model.name, block)) for block in range(n_blocks)]
     before, progress = _last_rows(folder / PROGRESS)
     silent = max(0.0, seen.now - progress["time"]) if progress else None
     training = DONE if all(trained) else _training(model, trained.index(False), before, progress, seen)
     under_way = training in (RUNNING, STALLED)
     stages = {"train": StageStatus(sum(trained), n_blocks, int(under_way), int(training in (FAILED, STOPPED)))}
     for stage in STAGES[1:]:
-        states = [
-            seen.of(stage, (model.name, str(block)), block_of(seen.results / "tables", stage, model.name, block))
-            for block in range(n_blocks)
-        ]
+        states = [seen.of(stage, (model.name, str(block)), Node(stage, model.name, block)) for block in range(n_blocks)]
         stages[stage] = StageStatus(states.count(DONE), n_blocks, states.count(RUNNING), states.count(FAILED))
     left = None
     if training == RUNNING and progress and progress["tokens_per_second"] > 0:
@@ -258,9 +270,19 @@ def _holder(lock: Path) -> dict[str, Any]:
     """Return who trains a model, or trained it last: host, pid and, of a job of SLURM, its number."""
     try:
         holder = json.loads(lock.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return holder if isinstance(holder, dict) else {}
+    if not isinstance(holder, dict):
+        return {}
+    pid, job = holder.get("pid"), holder.get("slurm_job")
+    return {
+        "host": holder.get("host"),
+        "pid": pid if type(pid) is int and 0 < pid < _PIDS else None,  # 0 and less mean groups of processes
+        "slurm_job": str(job) if re.fullmatch(r"[0-9_]{1,20}", str(job)) else None,
+    }
+
+
+_PIDS = 1 << 31
 
 
 def _number(holder: Mapping[str, Any]) -> str:
@@ -283,13 +305,9 @@ def _is_alive(holder: Mapping[str, Any], slurm: Slurm) -> bool | None:
 
 
 def _last_rows(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return the last two whole lines of a progress file; a killed writer may have left half a line."""
-    rows = [row for row in json_rows(_tail(path)) if row.keys() >= _NEEDED]
-    before, last = ([None, None, *rows])[-2:]
+    """Return the last two lines of a progress file that are as training writes them."""
+    before, last = ([None, None, *progress_rows(_tail(path))])[-2:]
     return before, last
-
-
-_NEEDED = {"block", "step", "tokens", "loss", "tokens_per_second", "time"}
 
 
 def last_words(log: Path) -> str:
@@ -428,7 +446,9 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
     row = model.progress
     if row is None:
         return (model.name, *blocks, model.training, "", "", "", "", "", "", "")
-    look = row.get("look") or {}
+    look = row["look"] or {}
+    if not look.keys() >= _LOOKED_AT:  # of another watch
+        look = {}
     state = model.training
     if state == STALLED and model.silent_seconds is not None:
         state += f" {duration(model.silent_seconds)}"
@@ -452,6 +472,9 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
         f"{look['icl']:+.2f} ± {look['icl_se']:.2f}" if look else "",
         seen,
     )
+
+
+_LOOKED_AT = {"prefix_matching", "prefix_matching_layer", "prefix_matching_head", "icl", "icl_se"}
 
 
 def _jobs_told(jobs: tuple[SlurmJob, ...]) -> str:

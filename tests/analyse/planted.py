@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 from scipy.optimize import brentq
 
 from induction.study.analysis import Phases
@@ -13,6 +12,7 @@ from induction.study.evaluation import InContext
 from induction.tables.ablations import ABLATIONS
 from induction.tables.heads import HEADS
 from induction.tables.losses import LOSSES
+from induction.tables.tensors import write_tensors
 
 MILLION = 1e6
 TOKENS_A_STEP = 2048
@@ -119,6 +119,6 @@ def write_ablations(path: Path, step: int, intact, ablated) -> Path:
 
 
 def write_evaluation(path: Path, random_index) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"random_index": np.asarray(random_index, dtype=np.int64)}, path)
+    index = np.asarray(random_index, dtype=np.int64)
+    write_tensors(path, {"tokens": np.zeros((len(index), 1), dtype=np.int32), "random_index": index}, {})
     return path

@@ -40,7 +40,7 @@ def write(folder, *, best=0.8, icl=-0.4, window=True, induction=0.3, others=(-0.
         path(CURVES), filled(CURVES, {"step": [0, 10], "best_prefix_matching": [0.9, best], "icl_windowed": [0.0, icl]})
     )
     span = {"start_tokens": 1e6, "end_tokens": 2e6} if window else {}
-    PHASES.write(path(PHASES), filled(PHASES, {"signal": "icl", "found": window, **span}))
+    PHASES.write(path(PHASES), filled(PHASES, {"signal": "icl", "found": window, "support": 0.54, **span}))
     heads = {"layer": [1, 0, 0, 0], "head": [0, 1, 2, 3]}
     HEADS.write(path(HEADS), filled(HEADS, {"step": 10, **heads, "prefix_matching": [best, 0.1, 0.1, 0.1]}))
     how = {"step": 10, "norm": "recomputed"}
@@ -68,8 +68,24 @@ def met(models, folder):
     return [requirement.met for requirement in check(models, folder, folder)][:-2]
 
 
+def test_rows_of_the_last_snapshot_that_are_missing_are_named(tmp_path):
+    two = [model(n_layers=2, n_heads=2)]
+    for table in (HEADS, ABLATIONS):
+        folder = write(tmp_path / table.name)
+        part = folder / table.name / "model=m/block-0.parquet"
+        rows = table.read(part).drop("model")
+        columns = rows.with_columns(step=pl.lit(5)).to_dict(as_series=False)
+        table.write(part, columns)  # of an earlier snapshot alone
+        with pytest.raises(InductionError, match=f"{table.name}/model=m: rows of step 10.* are missing. Make it again"):
+            check(two, folder, folder)
+        columns = rows.head(rows.height - 1).to_dict(as_series=False)
+        table.write(part, columns)  # without the last head
+        with pytest.raises(InductionError, match=f"{table.name}/model=m: .* are missing for some heads"):
+            check(two, folder, folder)
+
+
 def test_two_layers(tmp_path):
-    two = [model(n_layers=2)]
+    two = [model(n_layers=2, n_heads=2)]
     assert met(two, write(tmp_path / "a")) == [True] * 6
     assert met(two, write(tmp_path / "b", best=0.5)) == [False, True, True, True, True, True]
     assert met(two, write(tmp_path / "c", icl=-0.2)) == [True, False, True, True, True, True]
@@ -94,7 +110,7 @@ def test_what_is_not_met_stands_out_and_missing_tables_are_told(tmp_path):
     assert "| m | best prefix matching below 0.1 | 0.020 | yes |" in text
     assert "| all | peak memory of every job below 2,000 MB | 500 MB (heads) | yes |" in text
     assert "| all | all measuring together takes less time than training | 1 s against 2 s | yes |" in text
-    assert "| m | no window | 1.00 to 2.00M tokens | **no** |" in text
+    assert "| m | no window | 1.00 to 2.00M tokens, in 54% of the resamples | **no** |" in text
     with pytest.raises(InductionError, match=r"curves/model=m/part.parquet: this part of table curves does not exist"):
         check([model(n_layers=1)], tmp_path / "nowhere", tmp_path)
 
@@ -110,3 +126,13 @@ def test_costs_add_up(tmp_path):
     assert found.filter(pl.col("stage") == "pca").row(0) == ("pca", 1, 2.0, 2.0, 300.0)
     with pytest.raises(InductionError, match="no job has run yet"):
         costs(tmp_path / "none")
+
+
+@pytest.mark.parametrize("content", [b"", b"s\th:m:s\tmax_rss\n", b"s\tmax_rss\nlong\t3\n", b"\xff\x00\n\n", b"a\n1\n"])
+def test_a_benchmark_that_is_not_whole_is_passed_over(content, tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/odd.tsv").write_bytes(content)
+    with pytest.raises(InductionError, match="no job has run yet"):
+        costs(tmp_path)
+    (tmp_path / "train/m-0.tsv").write_text("s\tmax_rss\n2.5\t7\n")
+    assert costs(tmp_path).rows() == [("train", 1, 2.5, 2.5, 7.0)]

@@ -82,6 +82,6 @@ def test_both_tables_are_written_or_an_error_is_raised(tmp_path):
         )
     assert not list(tmp_path.glob("model=short/*curves*"))
     (tmp_path / "model=a" / "replicates.parquet").mkdir(parents=True)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(InductionError, match=r"replicates\.parquet: cannot be written: Is a directory\."):
         replicated(tmp_path / "model=a", np.ones((2, 4, 12)))
     assert not list(tmp_path.glob("model=a/*curves*"))

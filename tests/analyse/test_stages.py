@@ -24,12 +24,12 @@ from induction.analyse.curves import curves
 from induction.analyse.pca import pca
 from induction.analyse.phases import phases
 from induction.analyse.signals import random_index_losses, read_random_index, signals
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES
 from induction.tables.phases import ONSETS, PHASES
-from induction.tables.provenance import provenance_of
 from induction.tables.replicates import REPLICATES
 
 SMALL = InContext(early=2, late=6, early_window=(2, 3), late_window=(5, 6))
@@ -198,7 +198,7 @@ def test_a_damaged_evaluation_set_is_told(small, tmp_path):
     whole = small["evaluation"].read_bytes()
     for kept in (0, 5, len(whole) - 4):
         small["evaluation"].write_bytes(whole[:kept])
-        with pytest.raises(InductionError, match="not a whole safetensors file"):
+        with pytest.raises(InductionError, match="not a whole evaluation set"):
             read_random_index(small["evaluation"])
 
 
@@ -227,14 +227,14 @@ def stamp(path, **provenance):
 
 @pytest.fixture
 def stages(small, tmp_path):
-    """The stages on parts of two recipes, each a function of the file to write; and all the parts."""
+    """The stages on parts of one recipe, each a function of the file to write; and all the parts."""
     folder, losses, heads, evaluation = (small[name] for name in ("folder", "losses", "heads", "evaluation"))
     ablated = [write_ablations(folder / "ablations.parquet", 2, np.array([2, 1]), np.ones((2, 2)))]
     without_window, made = folder / "phases.parquet", folder / "made"
     phases(losses, heads, evaluation, SMALL, BOOTSTRAP, Phases(), without_window, made / "onsets")
     parts = [*losses, *heads, *ablated, without_window]
-    for number, part in enumerate(parts):
-        stamp(part, recipe=f"r{number % 2}", corpus="c", evaluation="e")
+    for part in parts:
+        stamp(part, recipe="r", corpus="c", evaluation="e")
     measured, resampling = (losses, heads, evaluation, SMALL, BOOTSTRAP), (BOOTSTRAP, Phases())
     return parts, {
         "curves": lambda out: curves(*measured, out, made / "replicates"),
@@ -254,13 +254,12 @@ def test_the_footer_says_what_a_table_was_made_of(stages, tmp_path, stage):
     _, run = stages
     out = tmp_path / "out" / "model=tiny" / "part.parquet"
     run[stage](out)
-    recipes = "r1,r0" if stage == "attributions" else "r0,r1"
-    assert footer(out) == {"recipe": recipes, "corpus": "c", "evaluation": "e"}
+    assert footer(out) == {"recipe": "r", "corpus": "c", "evaluation": "e"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("name", ["corpus", "evaluation"])
-def test_parts_of_two_corpora_or_evaluation_sets_are_refused(stages, tmp_path, stage, name):
+@pytest.mark.parametrize("name", ["recipe", "corpus", "evaluation"])
+def test_parts_of_two_recipes_corpora_or_evaluation_sets_are_refused(stages, tmp_path, stage, name):
     parts, run = stages
     stamp(parts[1], **{name: "stale"})
     out = tmp_path / "out" / "model=tiny" / "part.parquet"
@@ -272,9 +271,9 @@ def test_parts_of_two_corpora_or_evaluation_sets_are_refused(stages, tmp_path, s
 
 def test_parts_without_provenance_are_no_reason_to_refuse(small):
     assert provenance_of(small["losses"]) == {}
-    stamp(small["losses"][0], corpus="c", recipe="r1,r2")
-    stamp(small["losses"][1], recipe="r2")
-    assert provenance_of([*small["losses"], *small["heads"]]) == {"recipe": "r1,r2", "corpus": "c"}
+    stamp(small["losses"][0], corpus="c", recipe="r")
+    stamp(small["losses"][1], recipe="r")
+    assert provenance_of([*small["losses"], *small["heads"]]) == {"recipe": "r", "corpus": "c"}
     with pytest.raises(InductionError, match="does not exist"):
         provenance_of([small["folder"] / "nowhere.parquet"])
     small["losses"][0].write_bytes(small["losses"][0].read_bytes()[:-9])

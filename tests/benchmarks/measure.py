@@ -1,14 +1,23 @@
-"""Seconds of a measurement against TransformerLens 3.9.0 with the same weights and tokens, float32, one thread.
+"""CPU time and memory of a measurement against TransformerLens 3.9.0, same weights and tokens, float32, one thread.
 
-    python tests/benchmarks/measure.py [--only NAME …] [--json FILE]
+    python tests/benchmarks/measure.py [--only NAME …] [--json FILE] [--machine NAME]
 
 Each side runs in processes of its own, in turn; TransformerLens with torch's settings and with ours, of which the
 faster counts (with the paper's shapes, ours alone: they are the faster, and a run takes minutes). Where results differ,
-nothing is told. Runs on Linux (it counts memory by /proc). Prints the least seconds of each side, of an example where a case has many, and what is asked of their ratio.
+the comparison stops. Prints the least CPU time of each side (user and system, of an example where a case has many), and
+what is asked of their ratio.
+
+Memory is counted twice. *Allocated*: the most bytes that tensors held at once, counted in torch's allocator: the same on
+every machine. *Process*: by how much the process grew (Linux alone), with what libraries allocate for themselves. Weights
+are touched first: those of a snapshot are memory-mapped, and a page counts as the process's only once it is read.
+
+`--json` adds the results to those of other machines, in place of this machine's earlier ones of the same cases.
 """
 
 import argparse
+import datetime
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -203,6 +212,7 @@ def losses_ours(folder):
 
     tokens_BT = torch.from_numpy(np.load(folder / "tokens.npz")["tokens"]).long()
     (snapshot,) = open_snapshots(folder / "block-0.json")
+    touch(snapshot.model)
     return Work(lambda: {"loss": example_losses(snapshot.model, tokens_BT).numpy()})
 
 
@@ -259,6 +269,7 @@ def ablations_ours(folder):
     given = {name: torch.from_numpy(array) for name, array in np.load(folder / "tokens.npz").items() if array.ndim}
     tokens_BT, positions_BP = given["tokens"], given["positions"]
     (snapshot,) = open_snapshots(folder / "block-0.json")
+    touch(snapshot.model)
     singles = single_heads(snapshot.model)
 
     def work(ablations=singles):
@@ -403,10 +414,17 @@ def read_for_peer(folder):
     return load_file(folder / "peer.safetensors")
 
 
+def touch(model):
+    """Read all weights once: until then the pages of a memory-mapped file are not counted as this process's."""
+    for weight in model.parameters():
+        weight.sum()
+
+
 def run(case, side, folder):
     """Do one side's work in this process; return its least seconds and peak memory, and leave its results behind."""
     import torch
 
+    from allocations import peak_bytes
     from induction.models.cpu import prepare_cpu
 
     torch.set_num_threads(1)
@@ -417,21 +435,21 @@ def run(case, side, folder):
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     results = work.run()
-    peak = memory("VmHWM") - before
+    grown = memory("VmHWM") - before
     np.savez(folder / f"{side}.npz", **results)
     repeats = 1 if CASES[case].heavy else 5
     seconds = {"all": least_seconds(work.run, repeats) / work.n_examples}
     seconds |= {name: least_seconds(part, repeats) / n_examples for name, (part, n_examples) in work.parts.items()}
-    return {"seconds": seconds, "peak_bytes": peak}
+    return {"seconds": seconds, "process_bytes": grown, "allocated_bytes": peak_bytes(work.run)}
 
 
 def least_seconds(work, repeats):
-    """Return the least seconds that the work takes."""
+    """Return the least CPU time that the work takes, seconds: on a machine that others use, wall time is theirs too."""
     found = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        found.append(time.perf_counter() - began)
+        found.append(time.process_time() - began)
     return min(found)
 
 
@@ -470,18 +488,27 @@ def compare(case):
     def least(side, what="all"):
         return min(found["seconds"][what] for who, found in said if who == side)
 
-    peaks = {side: max(found["peak_bytes"] for who, found in said if who == side) for side in asked.sides()}
+    def peaks(side):
+        """Return the greatest counts of a side's memory."""
+        kinds = ("allocated_bytes", "process_bytes")
+        return {kind: max(found[kind] for who, found in said if who == side) for kind in kinds}
+
+    def megabytes(side):
+        allocated, process = peaks(side).values()
+        return f"{allocated / 1e6:.0f} MB allocated at its peak (process: {process / 1e6:.0f})"
+
     ours = least("ours")
-    print(f"{case}: {1e3 * ours:.2f} ms, at its peak {peaks['ours'] / 1e6:.0f} MB")
-    results = {"ours_s": ours, "ours_peak_bytes": peaks["ours"]}
+    print(f"{case}: {1e3 * ours:.2f} ms, {megabytes('ours')}")
+    results = {"ours_s": ours} | {f"ours_{kind}": size for kind, size in peaks("ours").items()}
     for name in asked.peers:
         side = min((one for one in off if one in (name, f"{name}, our settings")), key=least)
         ratio = least(side) / ours
         print(
-            f"  {side}: {1e3 * least(side):.2f} ms, {peaks[side] / 1e6:.0f} MB: {ratio:.1f} times as long"
+            f"  {side}: {1e3 * least(side):.2f} ms, {megabytes(side)}: {ratio:.1f} times as long"
             f" (asked: {asked.asked:g}), results within {off[side]:.0e}"
         )
-        peer = {"ratio": ratio, "peer_s": least(side), "max_abs_difference": off[side], "peer_peak_bytes": peaks[side]}
+        peer = {"ratio": ratio, "peer_s": least(side), "max_abs_difference": off[side]}
+        peer |= {f"peer_{kind}": size for kind, size in peaks(side).items()}
         results |= peer if name == LENS else {"asked_rows_peer": peer}
     if (intact := min((found["seconds"].get("intact", 0.0) for who, found in said if who == "ours"), default=0.0)) > 0:
         forward = least("ours", "forward")
@@ -530,7 +557,8 @@ def child(case, side, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file of all machines' results to add these to")
+    parser.add_argument("--machine", default=machine(), help="what to call this machine; default: %(default)s")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -538,10 +566,43 @@ def main():
         case, side, folder = args.run
         print(json.dumps(CASES[case][0](Path(folder)) if side == "inputs" else run(case, side, Path(folder))))
         return
-    print(f"{platform.machine()}, {platform.processor() or platform.system()}, Python {platform.python_version()}")
-    results = {case: compare(case) for case in args.only}
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"{args.machine}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    for case in args.only:
+        load, results = os.getloadavg()[0], compare(case)
+        load = max(load, os.getloadavg()[0])
+        if args.json:  # as it goes: the heavy cases take minutes
+            keep(args.json, args.machine, case, results | {"load": round(load, 1)})
+
+
+def machine():
+    """Return the processor's name, and which of the instructions that decide about products it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = said.get("flags", "").split()
+    names = {"avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
+    vector = [name for flag, name in names.items() if flag in flags] or ["AVX2" if "avx2" in flags else "no AVX2"]
+    return f"{said.get('model name', platform.machine()).replace('(R)', '')}, {' and '.join(vector)}"
+
+
+def keep(path, name, case, results):
+    """Add a case's results to a machine's, in place of earlier ones."""
+    import torch
+
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"machines": []}
+    entry = next((one for one in told["machines"] if one["name"] == name), None)
+    if entry is None:
+        entry = {"name": name, "cases": {}}
+        told["machines"].append(entry)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    ).stdout.strip()
+    entry |= {"date": date, "commit": commit, "torch": torch.__version__, "seconds": "CPU time"}
+    entry["cases"][case] = results
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from induction.corpus.build import corpus
+from induction.files import sealed, sha256_file, write_json
 from induction.study.corpora import Corpus
+from induction.tables.manifests import corpus_fingerprint
 
 ODD_TEXTS = ["a <|start|> b <|start|>", "line\r\n\tend \x00 \ufeff", "héllo 🙂 日本語 " * 3, "    " * 50 + "\n\n\n"]
 
@@ -20,11 +22,14 @@ def random_texts(seed, n_texts, n_words=120):
 
 
 def write_texts(folder, texts):
-    """Write each text to a file of its own; return the glob that finds them."""
+    """Write each text to a file of its own, as a line of JSON if it holds NUL; return the glob that finds them."""
     folder.mkdir(parents=True)
     for number, text in enumerate(texts):
-        (folder / f"{number:04d}.txt").write_bytes(text.encode())
-    return {"files": f"{folder}/*.txt"}
+        if "\0" in text:
+            (folder / f"{number:04d}.jsonl").write_text(json.dumps({"text": text}))
+        else:
+            (folder / f"{number:04d}.txt").write_bytes(text.encode())
+    return {"files": f"{folder}/*"}
 
 
 def build(out, *sources, **fields):
@@ -50,3 +55,15 @@ def decoded(folder):
 
     training, held_out = stored_tokens(folder)
     return documents(training), documents(held_out)
+
+
+def resealed(folder):
+    """Let the manifest of a corpus describe the files as they are now; return the folder."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["content_sha256"]
+    manifest["files"] = {name: sha256_file(folder / name) for name in manifest["files"]}
+    manifest["shards"] = [shard | {"sha256": sha256_file(folder / shard["file"])} for shard in manifest["shards"]]
+    manifest["fingerprint"] = corpus_fingerprint(manifest["shards"], manifest["files"])
+    write_json(path, sealed(manifest))
+    return folder

@@ -19,7 +19,7 @@ from corpus.small_corpora import ODD_TEXTS, build, decoded, random_texts, stored
 from induction.corpus.mixture import largest_mixture
 from induction.corpus.order import DocumentOrder, OrderedDocument
 from induction.corpus.shards import token_dtype
-from induction.corpus.tokenizer import encode, n_threads
+from induction.corpus.tokenizer import encode, n_threads, train
 from induction.errors import InductionError
 
 
@@ -119,7 +119,7 @@ def test_the_held_out_share_is_the_asked_one(tmp_path):
 
 
 def test_the_manifest_counts_what_is_stored(small, texts):
-    manifest = build(small.parent / "whole", {"files": f"{small.parent}/texts/*.txt"})
+    manifest = build(small.parent / "whole", {"files": f"{small.parent}/texts/*"})
     training, held_out = stored_tokens(small.parent / "whole")
     assert len(manifest["shards"]) == 1
     assert manifest["n_train_tokens"] == len(training)
@@ -133,7 +133,7 @@ def test_the_manifest_counts_what_is_stored(small, texts):
 
 
 def test_shards_are_the_whole_cut_into_pieces(small):
-    build(small.parent / "uncut", {"files": f"{small.parent}/texts/*.txt"})
+    build(small.parent / "uncut", {"files": f"{small.parent}/texts/*"})
     sizes = [len(np.load(path)) for path in sorted(small.glob("train-*.npy"))]
     assert sizes[:-1] == [1000] * (len(sizes) - 1)
     assert 0 < sizes[-1] <= 1000
@@ -209,6 +209,21 @@ def test_too_little_text_for_the_vocabulary(tmp_path, texts):
     assert build(tmp_path / "corpus", source, vocab_size=n_found)["vocab_size"] == n_found
 
 
+def test_a_vocabulary_of_long_words_is_that_of_their_pieces():
+    """Trained on the whole words, this would take hours."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 10**6)), "a" * 10**6]
+    pieces = [word[start : start + 2000] for word in words for start in range(0, 10**6, 2000)]
+    whole, cut = (
+        train((OrderedDocument(0, False, text) for text in [*random_texts(0, 40), *texts]), 400).to_str()
+        for texts in (words, pieces)
+    )
+    assert whole == cut
+    tokenizer = Tokenizer.from_str(whole)
+    n_words = len(tokenizer.pre_tokenizer.pre_tokenize_str(f"{words[0]} {words[1]}"))
+    assert n_words == 2, "only training cuts them"
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_threads_change_no_token_and_no_order(tmp_path, texts, monkeypatch, n_threads):
     monkeypatch.setattr("induction.corpus.tokenizer._BATCH_CHARACTERS", 300)
@@ -254,6 +269,17 @@ def test_no_document_left(tmp_path, texts):
         build(tmp_path / "corpus", source, min_characters=10**6)
     with pytest.raises(InductionError, match=r"no training document .* \[0\] of them.* min_characters \(now 1000000\)"):
         build(tmp_path / "corpus", source, min_characters=10**6, vocab_size=257)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_large_document_is_told_what_helps(tmp_path, seed):
+    """Whether it fell to training or to evaluation, before a vocabulary is made of it."""
+    source = write_texts(tmp_path / "a", ["\n".join(random_texts(seed, 60))])
+    with pytest.raises(
+        InductionError, match=r"no (training|held-out) document is left to use: the sources give 1 document in all"
+    ) as e:
+        build(tmp_path / "corpus", source, seed=seed, held_out=0.5)
+    assert "Split the text: a file, a row of .jsonl or .parquet" in str(e.value)
 
 
 def test_a_lone_surrogate_names_its_line(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from corpus.small_corpora import build, random_texts, write_texts
+from corpus.small_corpora import build, random_texts, resealed, write_texts
 from induction.corpus.prompts import ANIMALS, COLORS, FRUITS, MONTHS, prompts, read_prompts
 from induction.errors import InductionError
 from induction.study.evaluation import Prompts
@@ -119,7 +119,8 @@ def test_too_short_for_eight_lines(corpora, tmp_path):
     assert draw(folder, tmp_path / "just", n_tokens=needed).n_lines == 8
     message = (
         rf"6 prompts of 8 lines has {needed} tokens in this vocabulary of 258; evaluation\.n_tokens permits "
-        rf"{needed - 1}\. Raise evaluation\.n_tokens to {needed} or more, or corpora\.small\.vocab_size"
+        rf"{needed - 1}\. Raise evaluation\.n_tokens to {needed} or more, or corpora\.small\.vocab_size, or "
+        r"remove case_studies from the figures of the study \(claim 20 is then inconclusive\)\."
     )
     with pytest.raises(InductionError, match=message):
         draw(folder, tmp_path / "out", n_tokens=needed - 1)
@@ -139,7 +140,7 @@ def test_same_seed_same_bytes_other_seed_other_prompts(corpora, tmp_path):
 def with_tokenizer(corpora, folder, tokenizer):
     shutil.copytree(corpora / "spaced", folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return resealed(folder)
 
 
 def test_a_vocabulary_that_joins_colon_and_label(corpora, tmp_path):
@@ -168,7 +169,9 @@ def test_a_vocabulary_that_joins_colon_and_label(corpora, tmp_path):
 def test_a_vocabulary_without_tokens_for_the_labels(corpora, tmp_path):
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "0": 1}, unk_token="<unk>"))
     folder = with_tokenizer(corpora, tmp_path / "words", tokenizer)
-    with pytest.raises(InductionError, match=r"tokenizer\.json: labels .* and 0, 1, 2, 3 are not in"):
+    with pytest.raises(
+        InductionError, match=r"tokenizer\.json: labels .* and 0, 1, 2, 3 are not in .* Remove case_studies from"
+    ):
         draw(folder, tmp_path / "out")
 
 

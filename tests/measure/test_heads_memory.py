@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from allocations import peak_bytes
 from induction.measure.heads import HeadProbes, patterns_and_mixes, prefix_matching, previous_token, score_heads
-from measure.test_losses import peak_bytes, random_model
+from measure.test_losses import random_model
 
 V, PERIOD, N_REPEATS = 60, 45, 6
 

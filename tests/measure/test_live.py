@@ -264,7 +264,10 @@ FIELDS = {
 class Counting:
     """Tokens in a pattern, as a corpus."""
 
-    n_train_tokens, fingerprint = 10_000, "counting"
+    n_train_tokens, training_fingerprint = 10_000, "counting"
+
+    def verify(self, part, n_parts):
+        pass
 
     def read(self, start, stop):
         return np.arange(start, stop) * 7 % 39 + 1

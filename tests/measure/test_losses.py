@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.profiler import profile
 
+from allocations import peak_bytes
 from induction.measure.losses import example_losses
 from induction.measure.unembedding import normed_losses
 from induction.models.transformer import attend
@@ -100,18 +100,6 @@ def test_attention_without_gradients_is_that_of_training(seed, sharpness, n):
     for rows, first in shown:
         torch.testing.assert_close(rows, pattern[:, :, first : first + rows.shape[2], : rows.shape[3]])
     assert sum(rows.shape[2] for rows, _ in shown) == n
-
-
-def peak_bytes(work):
-    """Return the most bytes that tensors made by `work` held at once."""
-    with profile(profile_memory=True) as profiled:
-        work()
-    changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(changes, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
 
 
 def peak_of_losses(vocab_size, n_examples, n_tokens):

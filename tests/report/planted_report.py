@@ -6,9 +6,11 @@ import numpy as np
 
 from figures.simulated_tables import STEPS, Planted, write_tables
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
-from induction.files import write_json
+from induction.analyse.claims.stage import stated
+from induction.files import sealed_svg, write_json
 from induction.tables.case_studies import CASE_STUDIES
-from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, FAILS, HOLDS, ORDERS, VERDICTS
+from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, NOT_SUPPORTED, ORDERS, SUPPORTED, VERDICTS
+from induction.tables.manifests import corpus_fingerprint
 from induction.tables.table import table_of
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +67,22 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
     manifest = folder / "results/corpora/text/manifest.json"
     source = {"package": "numpy", "version": "2.0", "sha256": "00"}
     counted = {"vocab_size": 1024, "n_train_tokens": 9_000_001, "n_held_out_tokens": 70_002}
-    write_json(manifest, {"name": "text", "sources": [source], "fingerprint": "feed", **counted})
+    shared = {"n_tokens": 50, "share": 0.0123, "n_documents_above_half": 1}
+    dropped = {"share_before_dropping": 0.0456, "n_dropped_documents": 7, "n_dropped_tokens": 890}
+    uncounted = ("start_token", "n_documents", "n_train_characters", "n_held_out_documents", "n_unused_documents")
+    uncounted += ("n_unused_tokens", "n_too_short", "n_duplicates")
+    identity = {"shards": [], "files": {}, "fingerprint": corpus_fingerprint([], {})}
+    write_json(
+        manifest,
+        {
+            "name": "text",
+            "sources": [source],
+            "overlap": shared | dropped,
+            **identity,
+            **dict.fromkeys(uncounted, 0),
+            **counted,
+        },
+    )
     content = {
         "study": "planted",
         "claims": claims,
@@ -92,19 +109,20 @@ def planted_content(folder: Path, partial: bool = False) -> dict:
 def claim_rows(estimated: bool = True) -> list[dict]:
     """Claims with none, one or two subjects, each verdict among them."""
     rows = []
-    none = {"estimate": None, "estimate_low": None, "estimate_high": None, "chance": None}
+    none = dict.fromkeys(("estimate", "estimate_low", "estimate_high", "chance", "chance_adjusted", "window_support"))
+    weighed = {"chance": 0.1234, "chance_adjusted": 0.2468, "window_support": 0.54}
     for number, claim in REGISTRY.items():
-        told = dict(zip(("claim", "statement", "paper", "rule"), claim, strict=True))
+        told = stated(claim)
         verdicts = [VERDICTS[(number + at) % 3] for at in range(number % 3)] if estimated else []
-        whole = FAILS if FAILS in verdicts else HOLDS if HOLDS in verdicts else CANNOT_BE_TOLD
+        whole = NOT_SUPPORTED if NOT_SUPPORTED in verdicts else SUPPORTED if SUPPORTED in verdicts else INCONCLUSIVE
         said = {"quantity": "", "n_seeds": 0, "interval_over": "none", "reason": f"Because of {number}."}
-        rows.append({**told, **none, **said, "subject": ALL, "verdict": whole})
+        rows.append({**told, **none, **(weighed if verdicts else {}), **said, "subject": ALL, "verdict": whole})
         for at, verdict in enumerate(verdicts):
             value = (-1) ** at * 10.0 ** (number % 8 - 2) / 7
             size = abs(value)
             figures = {"estimate": value, "estimate_low": value - size / 3, "estimate_high": value + size / 3}
             said = {"quantity": "nats", "n_seeds": 3, "interval_over": "seeds", "reason": f"Of {number}, {at}."}
-            rows.append({**told, **figures, **said, "chance": 0.1234, "subject": f"{HOSTILE} {at}", "verdict": verdict})
+            rows.append({**told, **figures, **said, **weighed, "subject": f"{HOSTILE} {at}", "verdict": verdict})
     return rows
 
 
@@ -143,7 +161,7 @@ def _figure(folder, name, n_examples):
 def _svg(folder, name):
     path = folder / f"results/figures/{name}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(drawing(name))
+    path.write_bytes(sealed_svg(drawing(name)))
     return path
 
 

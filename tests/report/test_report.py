@@ -25,16 +25,18 @@ from planted_report import (
     planted_content,
 )
 
+from induction.analyse.claims.registry import COMMON_RULE
 from induction.errors import InductionError
 from induction.files import sha256_file
 from induction.report.numbers import duration, with_interval
 from induction.report.stage import report
-from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, VERDICTS
+from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, VERDICTS
 from induction.tables.schemas import TABLES
 from induction.tables.table import table_of
 
 STRONG = {(0, 2): 3 * PLANTED, (1, 1): PLANTED}
 """The last hundredth left out: of 27 attributions, the second in size."""
+NUMBERS = ("estimate", "estimate_low", "estimate_high", "chance", "chance_adjusted", "window_support")
 SYMBOLS = dict(zip(VERDICTS, "✓✗?", strict=True))
 
 
@@ -69,21 +71,40 @@ def test_every_claim_stands_with_its_words_numbers_and_verdicts(made):
     for body in bodies:
         whole, *subjects = [row for row in rows if row["claim"] == int(body["data-claim"])]
         first, *others = body.find("tr")
-        assert first.only("details").words == f"Rule{whole['rule'].replace('`', '')}"
+        amended = whole["amended"]
+        assert first.only("details").words == (
+            f"Rule, amended{whole['rule']} Amended: {amended}" if amended else f"Rule{whole['rule']}"
+        ).replace("`", "")
         assert {whole["statement"], whole["paper"], whole["reason"]} <= {
             "".join(child for child in cell.children if isinstance(child, str)).strip() for cell in first.find("td")
         }
         for told, shown in zip([whole, *subjects], [first, *others], strict=True):
             assert shown.only(class_="verdict").words == f"{SYMBOLS[told['verdict']]} {told['verdict']}"
         for told, shown in zip(subjects, others, strict=True):
-            assert numbers_of(shown) == [told[name] for name in ("estimate", "estimate_low", "estimate_high", "chance")]
+            assert numbers_of(shown) == [told[name] for name in NUMBERS]
             assert {told["subject"], told["reason"]} <= {cell.text for cell in shown.find("td")}
             assert "interval over seeds; 3 seeds" in shown.words
         estimates = sorted(row["estimate"] for row in subjects)
         if len(subjects) == 1:  # The figure of the only subject stands for the claim.
             assert numbers_of(first) == numbers_of(others[0])
         else:
-            assert numbers_of(first) == estimates[:: max(1, len(estimates) - 1)]
+            weighed = [whole[name] for name in NUMBERS[3:]] if subjects else []
+            assert numbers_of(first) == estimates[:: max(1, len(estimates) - 1)] + weighed
+
+
+def test_what_all_rules_have_in_common_stands_before_them(made):
+    common = section(made, "claims").only("details", class_="common-rule")
+    assert common.words == f"Common to all rules{COMMON_RULE}".replace("`", "")
+
+
+def test_a_study_without_the_figure_case_studies_gets_its_report(tmp_path):
+    content = planted_content(tmp_path)
+    content["tables"] = [path for path in content["tables"] if table_of(Path(path)) != "case_studies"]
+    report(content, tmp_path / "report.html")
+    page = parsed(tmp_path / "report.html")
+    assert len(page.only("section", id="claims").only("table").find("tbody")) == 29
+    assert not page.find(id="viewer")
+    assert "a study that draws the figure case_studies has one" in page.only("section", id="heads").words
 
 
 def test_the_summary_counts_the_verdicts_of_whole_claims(made):
@@ -94,15 +115,15 @@ def test_the_summary_counts_the_verdicts_of_whole_claims(made):
 
 
 def test_what_could_not_be_told_is_listed_with_its_reason(made):
-    lists = section(made, "untold").find("dl")
+    lists = section(made, "inconclusive").find("dl")
     rows = claim_rows()
     wholes = {row["claim"]: row for row in rows if row["subject"] == ALL}
-    untold = [number for number, row in wholes.items() if row["verdict"] == CANNOT_BE_TOLD]
-    assert [one.only("a")["href"] for one in lists[0].find("dt")] == [f"#claim-{number}" for number in untold]
-    of_subjects = [row for row in rows if row["subject"] != ALL and row["verdict"] == CANNOT_BE_TOLD]
+    inconclusive = [number for number, row in wholes.items() if row["verdict"] == INCONCLUSIVE]
+    assert [one.only("a")["href"] for one in lists[0].find("dt")] == [f"#claim-{number}" for number in inconclusive]
+    of_subjects = [row for row in rows if row["subject"] != ALL and row["verdict"] == INCONCLUSIVE]
     said = " ".join(one.words for one in lists)
     assert all(f"{row['subject']}: {row['reason']}" in said for row in of_subjects)
-    assert all(wholes[number]["reason"] in said for number in untold if number % 3 == 0)
+    assert all(wholes[number]["reason"] in said for number in inconclusive if number % 3 == 0)
 
 
 def test_orders_stand_with_their_probabilities_the_likeliest_first(made):
@@ -261,7 +282,7 @@ def test_claims_without_any_row_are_nothing_measured(tmp_path):
         pass
     report(content, tmp_path / "report.html")
     page = parsed(tmp_path / "report.html")
-    for name in ("summary", "claims", "untold"):
+    for name in ("summary", "claims", "inconclusive"):
         assert page.only("section", id=name).only(class_="nothing").text == "Nothing measured yet."
 
 
@@ -347,3 +368,15 @@ def test_numbers_are_rounded_to_their_interval(numbers, written):
 )
 def test_times_are_written_in_units_of_their_size(seconds, written):
     assert duration(seconds) == written
+
+
+def test_a_corpus_says_how_much_held_out_text_training_has_seen(made, tmp_path):
+    content, page = made
+    words = "1.23% of runs of 50 tokens; 1 document by more than half; 7 dropped (4.56% with them)"
+    assert words in {cell.words for cell in page.only("section", id="provenance").find("td")}
+    manifest = json.loads(Path(content["manifests"][0]).read_text(encoding="utf-8"))
+    del manifest["overlap"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    report({**content, "manifests": [str(tmp_path / "manifest.json")]}, tmp_path / "report.html")
+    cells = {cell.words for cell in parsed(tmp_path / "report.html").find("td")}
+    assert "not measured: the corpus was built by an earlier version" in cells

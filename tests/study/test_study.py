@@ -161,7 +161,7 @@ def edited(monkeypatch):
     """Return the digest of a stage after an edit of one module's text."""
 
     def digest(stage, module, edit):
-        digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests._tree.cache_clear()
+        digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests.tree_of.cache_clear()
         read = Path.read_text
         file = digests._found(module)
         monkeypatch.setattr(
@@ -171,7 +171,7 @@ def edited(monkeypatch):
             return digests.code_digest(stage)
         finally:
             monkeypatch.undo()
-            digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests._tree.cache_clear()
+            digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests.tree_of.cache_clear()
 
     return digest
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,24 @@ def test_a_block_has_the_snapshots_and_rows_of_its_recipe(whole):
     assert rows["learning_rate"][:6].to_list() == pytest.approx([4e-3 * min(1, (s + 1) / 5) for s in range(6)])
 
 
+def test_held_out_documents_that_are_dropped_train_nothing_again(whole, tokens, manifest, tmp_path, monkeypatch):
+    source = Source(files=str(manifest.parent.parent / "*.txt"))
+    corpus(Corpus(sources=(source,), vocab_size=300, max_overlap=0.0), "tiny", tmp_path / "corpus")
+    # As if a document had been dropped: all that differs is the whole's fingerprint.
+    path = tmp_path / "corpus/manifest.json"
+    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "another'))
+    again = open_corpus(tmp_path / "corpus")
+    assert again.fingerprint != tokens.fingerprint
+    folder = tmp_path / "models"
+    shutil.copytree(whole, folder)
+    before = [(folder / f"block-{block}.json").read_bytes() for block in range(2)]
+    for block in range(2):
+        (folder / f"block-{block}.json").unlink()
+    monkeypatch.setattr("induction.train.loop._step", lambda *_: pytest.fail("a step was taken"))
+    train_all(model(), again, folder)
+    assert [(folder / f"block-{block}.json").read_bytes() for block in range(2)] == before
+
+
 def test_blocks_of_another_size_train_the_same_weights(whole, tokens, tmp_path):
     assert weights(train_all(model(block_snapshots=2), tokens, tmp_path)) == weights(whole)
 
@@ -117,8 +136,8 @@ def test_blocks_of_another_size_train_the_same_weights(whole, tokens, tmp_path):
 )
 def test_a_changed_schedule_goes_on_to_the_snapshots_of_a_fresh_run(later, tokens, tmp_path):
     """States of the former schedule lie there, one of them of a block's last step that is no snapshot any more."""
-    folder = train_all(model(n_steps=35), tokens, tmp_path / "changed")
-    changed, fresh = model(**later), train_all(model(**later), tokens, tmp_path / "fresh")
+    folder = train_all(model(n_steps=35), tokens, tmp_path / "changed" / "tiny")
+    changed, fresh = model(**later), train_all(model(**later), tokens, tmp_path / "fresh" / "tiny")
     train_all(changed, tokens, folder)
     for block, steps in enumerate(changed.blocks):
         manifests = [json.loads((run / f"block-{block}.json").read_text()) for run in (folder, fresh)]
@@ -138,8 +157,8 @@ def test_more_steps_add_blocks_and_change_none(whole, tokens):
 )
 def test_killed_at_any_moment_and_run_again_is_bit_identical(how, optimizer, manifest, tokens, tmp_path):
     fields = {"optimizer": optimizer, "n_steps": 400, "snapshots": [{"every": 40}], "block_snapshots": 20}
-    whole = train_all(model(**fields), tokens, tmp_path / "whole")
-    folder, generator = tmp_path / "killed", random.Random(f"{how}{optimizer}")
+    whole = train_all(model(**fields), tokens, tmp_path / "whole" / "tiny")
+    folder, generator = tmp_path / "killed" / "tiny", random.Random(f"{how}{optimizer}")
     kills = 0
     for _ in range(20):
         process = start(model(**fields), manifest, folder)
@@ -253,7 +272,7 @@ def test_training_numbers_change_only_on_purpose():
     """Stored, not derived: raise TRAINING_VERSION of study/study.py when these must change."""
 
     class Counting:
-        n_train_tokens, fingerprint = 10_000, "counting"
+        n_train_tokens, training_fingerprint = 10_000, "counting"
 
         def read(self, start, stop):
             return np.arange(start, stop) * 7 % 300

@@ -26,10 +26,10 @@ rule curves:
         **cluster.reading,
     params:
         settings=study.curves_json,
-        code=study.code_digest("induction.analyse.curves"),
+        job=study.job("curves"),
     shell:
         "induction curves --losses {input.losses:q} --heads {input.heads:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output.curves:q} --replicates {output.replicates:q} 2> {log:q}"
+        " --settings {params.settings:q} --out {output.curves:q} --replicates {output.replicates:q} --job {params.job:q} 2> {log:q}"
 
 
 rule phases:
@@ -60,10 +60,10 @@ rule phases:
         **cluster.reading,
     params:
         settings=study.phases_json,
-        code=study.code_digest("induction.analyse.phases"),
+        job=study.job("phases"),
     shell:
         "induction phases --losses {input.losses:q} --heads {input.heads:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output.phases:q} --onsets {output.onsets:q} 2> {log:q}"
+        " --settings {params.settings:q} --out {output.phases:q} --onsets {output.onsets:q} --job {params.job:q} 2> {log:q}"
 
 
 rule window_rules:
@@ -82,10 +82,11 @@ rule window_rules:
         **cluster.light,
     params:
         settings=study.window_rules_json,
-        code=study.code_digest("induction.analyse.window_rules"),
+        job=study.job("window_rules"),
     shell:
         "induction window-rules --curves {input.curves:q} --replicates {input.replicates:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule attributions:
@@ -116,10 +117,11 @@ rule attributions:
         **cluster.reading,
     params:
         settings=study.attributions_json,
-        code=study.code_digest("induction.analyse.attributions"),
+        job=study.job("attributions"),
     shell:
         "induction attributions --ablations {input.ablations:q} --losses {input.losses:q} --phases {input.phases:q}"
-        " --evaluation {input.evaluation:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --evaluation {input.evaluation:q} --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule repetitions:
@@ -145,10 +147,11 @@ rule repetitions:
         **cluster.reading,
     params:
         settings=study.repetitions_json,
-        code=study.code_digest("induction.analyse.repetitions"),
+        job=study.job("repetitions"),
     shell:
         "induction repetitions --losses {input.losses:q} --phases {input.phases:q} --token-classes {input.token_classes:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule passages:
@@ -176,10 +179,11 @@ rule passages:
     resources:
         **cluster.reading,
     params:
-        code=study.code_digest("induction.analyse.passages"),
+        job=study.job("passages"),
     shell:
         "induction passages --losses {input.losses:q} --phases {input.phases:q} --evaluation {input.evaluation:q}"
-        " --token-classes {input.token_classes:q} --out {output:q} 2> {log:q}"
+        " --token-classes {input.token_classes:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule pca:
@@ -203,10 +207,10 @@ rule pca:
     resources:
         **cluster.reading,
     params:
-        settings=study.pca_json,
-        code=study.code_digest("induction.analyse.pca"),
+        job=study.job("pca"),
     shell:
-        "induction pca --losses {input.losses:q} --evaluation {input.evaluation:q} --settings {params.settings:q}"
+        "induction pca --study {study.name:q}"
+        " --job {params.job:q}"
         " --out {output:q} 2> {log:q}"
 
 
@@ -221,10 +225,13 @@ rule claims:
                 "onsets",
                 "attributions",
                 "idealised",
-                "pattern_tasks",
                 "repetitions",
             ],
             model=study.models,
+        ),
+        expand(
+            "results/tables/pattern_tasks/model={model}/part.parquet",
+            model=study.models_with_abstract_task,
         ),
         expand(
             "results/tables/{table}/model={part[0]}/block-{part[1]}.parquet",
@@ -245,8 +252,7 @@ rule claims:
     resources:
         **cluster.light,
     params:
-        settings=study.claims_json,
-        code=study.code_digest("induction.analyse.claims.stage"),
+        job=study.job("claims"),
     shell:
-        "induction claims {input:q} --settings {params.settings:q} --out {output.claims:q} --orders {output.orders:q}"
-        " --people {output.people:q} 2> {log:q}"
+        "induction claims --study {study.name:q} --out {output.claims:q} --orders {output.orders:q}"
+        " --people {output.people:q} --job {params.job:q} 2> {log:q}"

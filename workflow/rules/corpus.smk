@@ -15,9 +15,10 @@ rule corpus:
         **cluster.building,
     params:
         corpus=study.corpus_json,
-        version=study.corpus_version,
+        job=study.job("corpus"),
     shell:
-        "OMP_NUM_THREADS={resources.corpus_threads} induction corpus {wildcards.corpus:q} --config {params.corpus:q} --out {output:q} 2> {log:q}"
+        "OMP_NUM_THREADS={resources.corpus_threads} induction corpus {wildcards.corpus:q} --config {params.corpus:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule evaluation:
@@ -35,9 +36,10 @@ rule evaluation:
         **cluster.light,
     params:
         settings=study.evaluation_json,
-        code=study.code_digest("induction.corpus.evaluation"),
+        job=study.job("evaluation"),
     shell:
-        "induction evaluation {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        "induction evaluation {input:q} --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule probes:
@@ -55,9 +57,10 @@ rule probes:
         **cluster.light,
     params:
         settings=study.probes_json,
-        code=study.code_digest("induction.corpus.probes"),
+        job=study.job("probes"),
     shell:
-        "induction probes {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        "induction probes {input:q} --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule token_classes:
@@ -76,10 +79,11 @@ rule token_classes:
         **cluster.light,
     params:
         settings=study.token_classes_json,
-        code=study.code_digest("induction.corpus.token_classes"),
+        job=study.job("token_classes"),
     shell:
         "induction token-classes {input.corpus:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule prompts:
@@ -97,6 +101,7 @@ rule prompts:
         **cluster.light,
     params:
         settings=study.prompts_json,
-        code=study.code_digest("induction.corpus.prompts"),
+        job=study.job("prompts"),
     shell:
-        "induction prompts {input:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        "induction prompts {input:q} --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"

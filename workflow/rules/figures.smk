@@ -33,13 +33,11 @@ rule phase_change_figure:
     resources:
         **cluster.light,
     params:
-        models=study.figure_models_json,
-        settings=study.figure_json,
-        code=study.figure_code,
+        job=study.job("figure"),
         counts=study.figure_counts,
     shell:
-        "induction figure {wildcards.figure} {input:q} --models {params.models:q} --settings {params.settings:q}"
-        " --out results/figures 2> {log:q}"
+        "induction figure {wildcards.figure} --study {study.name:q}"
+        " --out results/figures --job {params.job:q} 2> {log:q}"
 
 
 use rule phase_change_figure as smeared_keys_figure with:
@@ -426,10 +424,7 @@ rule model_page:
     resources:
         **cluster.light,
     params:
-        models=study.page_models_json,
-        settings=study.page_json,
-        code=study.code_digest("induction.figures.model_page"),
+        job=study.job("model_page"),
         counts=study.page_counts,
     shell:
-        "induction figure model_page {input:q} --models {params.models:q} --settings {params.settings:q}"
-        " --out results/figures/models --save-as {wildcards.model:q} 2> {log:q}"
+        "induction figure model_page --study {study.name:q} --model {wildcards.model:q} --out results/figures/models --job {params.job:q} 2> {log:q}"

@@ -15,9 +15,10 @@ rule losses:
     resources:
         **cluster.measuring("losses"),
     params:
-        code=study.code_digest("induction.measure.losses"),
+        job=study.job("losses"),
     shell:
-        "induction losses {input.block:q} --evaluation {input.evaluation:q} --out {output:q} 2> {log:q}"
+        "induction losses {input.block:q} --evaluation {input.evaluation:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule heads:
@@ -41,10 +42,11 @@ rule heads:
         **cluster.measuring("heads"),
     params:
         settings=study.head_probes_json,
-        code=study.code_digest("induction.measure.heads"),
+        job=study.job("heads"),
     shell:
         "induction heads {input.block:q} --probes {input.probes:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule ablations:
@@ -65,10 +67,11 @@ rule ablations:
         **cluster.measuring("ablations"),
     params:
         settings=study.ablated_json,
-        code=study.code_digest("induction.measure.ablations"),
+        job=study.job("ablations"),
     shell:
         "induction ablations {input.block:q} --evaluation {input.evaluation:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule set_ablations:
@@ -98,10 +101,11 @@ rule set_ablations:
         **cluster.measuring("last snapshot"),
     params:
         settings=study.set_ablated_json,
-        code=study.code_digest("induction.measure.set_ablations"),
+        job=study.job("set_ablations"),
     shell:
         "induction set-ablations {input.block:q} --evaluation {input.evaluation:q} --heads {input.heads:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule idealised:
@@ -131,10 +135,11 @@ rule idealised:
         **cluster.measuring("last snapshot"),
     params:
         settings=study.idealised_json,
-        code=study.code_digest("induction.measure.idealised"),
+        job=study.job("idealised"),
     shell:
         "induction idealised {input.block:q} --evaluation {input.evaluation:q} --heads {input.heads:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule compositions:
@@ -155,9 +160,10 @@ rule compositions:
     resources:
         **cluster.measuring("last snapshot"),
     params:
-        code=study.code_digest("induction.measure.compositions"),
+        job=study.job("compositions"),
     shell:
-        "induction compositions {input.block:q} --out {output:q} 2> {log:q}"
+        "induction compositions {input.block:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule pattern_tasks:
@@ -181,9 +187,10 @@ rule pattern_tasks:
     resources:
         **cluster.measuring("last snapshot"),
     params:
-        code=study.code_digest("induction.measure.pattern_tasks"),
+        job=study.job("pattern_tasks"),
     shell:
-        "induction pattern-tasks {input.block:q} --prompts {input.prompts:q} --out {output:q} 2> {log:q}"
+        "induction pattern-tasks {input.block:q} --prompts {input.prompts:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule case_studies:
@@ -216,7 +223,8 @@ rule case_studies:
         **cluster.measuring("last snapshot"),
     params:
         settings=study.case_studies_json,
-        code=study.code_digest("induction.measure.case_studies"),
+        job=study.job("case_studies"),
     shell:
         "induction case-studies {input.block:q} --evaluation {input.evaluation:q} --token-classes {input.token_classes:q}"
-        " --heads {input.heads:q} --settings {params.settings:q} --out {output:q} 2> {log:q}"
+        " --heads {input.heads:q} --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"

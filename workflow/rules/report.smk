@@ -14,8 +14,12 @@ rule report:
         orders="results/tables/orders.parquet",
         tables=expand(
             "results/tables/{table}/model={model}/part.parquet",
-            table=["case_studies", "curves", "phases"],
+            table=["curves", "phases"],
             model=study.models,
+        ),
+        case_studies=expand(
+            "results/tables/case_studies/model={model}/part.parquet",
+            model=study.models_with_abstract_task,
         ),
         heads=expand(
             "results/tables/heads/model={part[0]}/block-{part[1]}.parquet",
@@ -34,10 +38,8 @@ rule report:
     resources:
         **cluster.light,
     params:
-        content=study.report_json,
-        code=study.code_digest("induction.report.stage"),
+        job=study.job("report"),
     shell:
-        "induction report --content {params.content:q} --figures {input.figures:q} --captions {input.captions:q}"
-        " --pages {input.pages:q} --page-caption {input.page_caption:q} --claims {input.claims:q} --orders {input.orders:q}"
-        " --tables {input.tables:q} {input.heads:q} {input.pca:q} --manifests {input.manifests:q}"
+        "induction report --study {study.name:q} --captions {input.captions:q} --page-caption {input.page_caption:q}"
+        " --job {params.job:q}"
         " --out {output:q} 2> {log:q}"

@@ -27,7 +27,8 @@ rule train:
         watch=study.watch_json,
     params:
         recipe=study.recipe_json,
+        job=study.job("train"),
     shell:
         "{resources.launch} induction train {input.corpus:q} --recipe {params.recipe:q}"
         " --tokens-needed {resources.tokens_needed} --watch {resources.watch:q} {resources.training_options}"
-        " --out {output.manifest:q} --table {output.table:q} 2> {log:q}"
+        " --out {output.manifest:q} --table {output.table:q} --job {params.job:q} 2> {log:q}"

@@ -11,13 +11,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from induction.analyse.signals import random_index_losses, read_random_index
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.resampling import resample_weights, standard_error
 from induction.study.analysis import Bootstrap
 from induction.tables.ablations import ABLATIONS, INTACT, RECOMPUTED, ZERO
 from induction.tables.attributions import ATTRIBUTIONS
 from induction.tables.phases import PHASES
-from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
 

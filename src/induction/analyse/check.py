@@ -8,6 +8,7 @@ import polars as pl
 
 from induction.analyse.costs import costs
 from induction.errors import InductionError
+from induction.places import block_of, part_of
 from induction.study.study import Model
 from induction.tables.ablations import (
     ABLATIONS,
@@ -20,9 +21,10 @@ from induction.tables.ablations import (
 from induction.tables.curves import CURVES
 from induction.tables.heads import HEADS
 from induction.tables.phases import PHASES
-from induction.tables.places import block_of, part_of
 from induction.tables.table import Table
 
+READ = ("curves", "phases", "heads", "ablations", "set_ablations")
+"""Tables that are checked."""
 MEASURING = (
     "losses",
     "heads",
@@ -90,7 +92,7 @@ def as_markdown(requirements: Sequence[Requirement]) -> str:
 
 
 def _one_layer(model: Model, tables: Path) -> Iterator[Requirement]:
-    last = _last(_read(CURVES, model, tables))
+    last = _at_end(CURVES, model, tables).row(0, named=True)
     best = last["best_prefix_matching"]
     yield Requirement(model.name, "best prefix matching below 0.1", f"{best:.3f}", best < 0.1)
     yield _window(model, tables, expected=False)
@@ -101,16 +103,16 @@ def _one_layer_smeared(model: Model, tables: Path) -> Iterator[Requirement]:
 
 
 def _two_layers(model: Model, tables: Path) -> Iterator[Requirement]:
-    last = _last(_read(CURVES, model, tables))
+    last = _at_end(CURVES, model, tables).row(0, named=True)
     best, icl = last["best_prefix_matching"], last["icl_windowed"]
     yield Requirement(model.name, "best prefix matching above 0.6", f"{best:.3f}", best > 0.6)
     interval = f"{icl:.3f} [{last['icl_windowed_low']:.3f}, {last['icl_windowed_high']:.3f}] nats"
     yield Requirement(model.name, "windowed ICL score below -0.25 nats", interval, icl < -0.25)
     yield _window(model, tables, expected=True)
 
-    heads = _at_end(_read(HEADS, model, tables))
+    heads = _at_end(HEADS, model, tables)
     induction = heads.sort("prefix_matching").row(-1, named=True)
-    every = _at_end(_read(ABLATIONS, model, tables))
+    every = _at_end(ABLATIONS, model, tables)
     ablated = every.filter(mode=PATTERN_PRESERVING, replacement=ZERO, norm=RECOMPUTED)
     is_induction = (pl.col("layer") == induction["layer"]) & (pl.col("head") == induction["head"])
     change = ablated.filter(is_induction)["icl_change"].item()
@@ -134,7 +136,7 @@ def _two_layers(model: Model, tables: Path) -> Iterator[Requirement]:
 
 def _together(model: Model, tables: Path) -> Requirement:
     """Require that all induction heads are worth more than any random set of as many others, patterns kept."""
-    sets = _at_end(_read(SET_ABLATIONS, model, tables)).filter(mode=PATTERN_PRESERVING, norm=RECOMPUTED)
+    sets = _at_end(SET_ABLATIONS, model, tables).filter(mode=PATTERN_PRESERVING, norm=RECOMPUTED)
     told, met = [], []
     for kind in sets.filter(pl.col("set_name") != INTACT)["replacement"].unique(maintain_order=True):
         change = dict(sets.filter(replacement=kind).group_by("set_name").agg(pl.col("icl_change").max()).iter_rows())
@@ -154,7 +156,10 @@ def _window(model: Model, tables: Path, *, expected: bool) -> Requirement:
     row = _read(PHASES, model, tables).row(by_predicate=pl.col("signal") == "icl", named=True)
     measured = f"{row['start_tokens'] / 1e6:.2f} to {row['end_tokens'] / 1e6:.2f}M tokens" if row["found"] else "none"
     return Requirement(
-        model.name, "a phase-change window" if expected else "no window", measured, row["found"] == expected
+        model.name,
+        "a phase-change window" if expected else "no window",
+        f"{measured}, in {row['support']:.0%} of the resamples",
+        row["found"] == expected,
     )
 
 
@@ -163,9 +168,21 @@ def _read(table: Table, model: Model, tables: Path) -> pl.DataFrame:
     return table.read(blocks if table in (HEADS, ABLATIONS) else [part_of(tables, table.name, model.name)])
 
 
-def _at_end(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.filter(pl.col("step") == pl.col("step").max())
+def _at_end(table: Table, model: Model, tables: Path) -> pl.DataFrame:
+    """Read the rows of a model's last snapshot.
 
-
-def _last(frame: pl.DataFrame) -> dict[str, float]:
-    return _at_end(frame).row(0, named=True)
+    Raises:
+        InductionError: the table has no rows of it, or not those of every head.
+    """
+    last = model.steps[-1]
+    rows = _read(table, model, tables).filter(step=last)
+    n_heads = model.architecture.n_layers * model.architecture.n_heads
+    of_heads = rows.filter(pl.col("mode") != INTACT) if table is ABLATIONS else rows
+    lacks_heads = table in (HEADS, ABLATIONS) and of_heads.select("layer", "head").n_unique() != n_heads
+    if rows.is_empty() or lacks_heads:
+        path = tables / table.name / f"model={model.name}"
+        raise InductionError(
+            f"{path}: rows of step {last}, the last snapshot of {model.name}, are missing"
+            f"{' for some heads' if not rows.is_empty() else ''}. Make it again: rm -r '{path}' && snakemake tables"
+        )
+    return rows

@@ -18,10 +18,14 @@ def costs(logs: Path) -> pl.DataFrame:
     """
     rows = []
     for path in sorted(logs.rglob("*.tsv")):
-        job = pl.read_csv(path, separator="\t", infer_schema=False).row(-1, named=True)
+        try:
+            job = pl.read_csv(path, separator="\t", infer_schema=False).row(-1, named=True)
+            seconds, peak = float(job["s"]), job["max_rss"]
+            peak_mb = float(peak) if peak and peak[0].isdigit() else 0.0
+        except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError):
+            continue  # what a killed Snakemake or a full disk has left: that job's costs are not known
         stage = path.parent.name if path.parent != logs else path.stem
-        peak = job["max_rss"]
-        rows.append((stage, float(job["s"]), float(peak) if peak and peak[0].isdigit() else 0.0, path.stat().st_mtime))
+        rows.append((stage, seconds, peak_mb, path.stat().st_mtime))
     if not rows:
         raise InductionError(f"{logs}: no job has run yet. Run snakemake first.")
     frame = pl.DataFrame(rows, schema=["stage", "s", "mb", "ended"], orient="row")

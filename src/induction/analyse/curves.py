@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from induction.analyse.signals import read_heads, read_random_index, signals_and_shape
+from induction.artefacts.origins import provenance_of
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap
 from induction.study.evaluation import InContext
 from induction.tables.curves import CURVES
-from induction.tables.provenance import provenance_of
 from induction.tables.replicates import REPLICATES
 
 _WITH_INTERVAL = ("loss", "mean_loss", "icl_score", "icl_windowed")

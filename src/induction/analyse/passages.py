@@ -12,9 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from induction.analyse.repetitions import check_evaluation, check_length, icl_window
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.tables.losses import LOSSES
-from induction.tables.provenance import provenance_of
 from induction.tables.repetitions import CLASSES, PASSAGES
 
 Floats = NDArray[np.float64]

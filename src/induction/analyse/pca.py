@@ -4,8 +4,9 @@ Suffix letters: S snapshot, J interval between snapshots, E example, K component
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn import decomposition
 
 from induction.analyse.signals import random_index_losses, read_random_index
+from induction.artefacts.origins import check_together, joined, origin_of
 from induction.errors import InductionError
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.tables.pca import PCA
-from induction.tables.provenance import provenance_of
 from induction.tables.table import model_of
 
 Floats = NDArray[np.float64]
@@ -65,10 +66,10 @@ def pca(
     parts = _by_group(losses, groups)
     if missing := [group for group in parts if group not in evaluations]:
         raise InductionError(f"groups: no evaluation set is given of {', '.join(missing)}. Give one for each group.")
-    provenance = _joined(
-        provenance_of([path for paths in group.values() for path in paths]) for group in parts.values()
-    )
-    with PCA.writer(out, **provenance) as table:
+    origins = [[origin_of(path) for paths in group.values() for path in paths] for group in parts.values()]
+    for of_group in origins:
+        check_together(of_group, "corpus")
+    with PCA.writer(out, **joined(chain(*origins))) as table:
         for group, parts_of_model in parts.items():
             random_index = read_random_index(evaluations[group])
             measured = {name: random_index_losses(paths, random_index) for name, paths in parts_of_model.items()}
@@ -200,12 +201,3 @@ def _without_components(group: str, losses_SE: Sequence[Floats]) -> str:
     if min(n_snapshots, n_examples) < 2:
         why = f"two snapshots and two examples are needed, and there are {n_snapshots} and {n_examples}"
     return f"table pca, group {group}: no principal components: {why}. All its coordinates are 0."
-
-
-def _joined(provenances: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return what several groups were made of, each fingerprint once, joined by commas."""
-    joined: dict[str, dict[str, None]] = {}
-    for provenance in provenances:
-        for name, fingerprints in provenance.items():
-            joined.setdefault(name, {}).update(dict.fromkeys(fingerprints.split(",")))
-    return {name: ",".join(fingerprints) for name, fingerprints in joined.items()}

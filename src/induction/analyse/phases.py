@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from induction.analyse.signals import read_heads, read_random_index, signals
 from induction.analyse.windows import NoWindow, Window, bump_window, falling_window
+from induction.artefacts.origins import provenance_of
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap, Phases
 from induction.study.evaluation import InContext
 from induction.tables.phases import ONSETS, PHASES
-from induction.tables.provenance import provenance_of
 
 Floats = NDArray[np.float64]
 

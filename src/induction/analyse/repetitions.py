@@ -14,11 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from induction.analyse.signals import reduce_losses
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.resampling import interval, resample_weights
 from induction.study.analysis import Bootstrap
 from induction.tables.phases import PHASES
-from induction.tables.provenance import provenance_of
 from induction.tables.repetitions import CLASSES, REPETITIONS
 
 Floats = NDArray[np.float64]

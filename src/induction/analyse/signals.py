@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from induction.errors import InductionError
 from induction.study.evaluation import InContext
 from induction.tables.heads import HEADS
 from induction.tables.losses import LOSSES
+from induction.tables.tensors import read_tensors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,20 +45,10 @@ def read_random_index(evaluation: Path) -> Ints:
     """Read the one random token index of each evaluation example, 1-based, [E].
 
     Raises:
-        InductionError: the evaluation set is missing, truncated, or has no such indices.
+        InductionError: the evaluation set is missing, truncated, or has changed since it was written.
     """
-    again = f"Make it again: delete it and run snakemake {evaluation}"
-    try:
-        with safe_open(evaluation, framework="numpy") as file:
-            if "random_index" not in file.keys():  # noqa: SIM118 - the file is no mapping
-                raise InductionError(f"{evaluation}: not an evaluation set, it has no random_index. {again}")
-            return np.asarray(file.get_tensor("random_index"), dtype=np.int64)
-    except FileNotFoundError:
-        raise InductionError(
-            f"{evaluation}: this evaluation set does not exist. Make it: snakemake {evaluation}"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise InductionError(f"{evaluation}: not a whole safetensors file (truncated?): {error}. {again}") from None
+    tensors, _ = read_tensors(evaluation, ("tokens", "random_index"), "evaluation set")
+    return np.asarray(tensors["random_index"], dtype=np.int64)
 
 
 def signals(parts: Sequence[Path], random_index_E: Ints, in_context: InContext) -> ExampleLosses:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from induction.analyse.phases import Search, Signal, search
 from induction.analyse.windows import falling_window
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.study.analysis import Phases, WindowRules
 from induction.tables.curves import CURVES
-from induction.tables.provenance import provenance_of
 from induction.tables.replicates import REPLICATES
 from induction.tables.window_rules import WINDOW_RULES
 

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from induction.corpus.shards import open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Evaluation
+from induction.tables.tensors import read_tensors, write_tensors
+
+EXAMPLE_ARRAYS = ("tokens", "random_index")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def evaluation(folder: Path, settings: Evaluation, out: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(tokens.tobytes() + random_index.tobytes()).hexdigest(),
     }
-    write_tensors(out, {"tokens": tokens, "random_index": random_index}, {**about, "fingerprint": fingerprint(about)})
+    tensors: dict[str, NDArray[Any]] = {"tokens": tokens, "random_index": random_index}
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, tensors, described)
 
 
 def read_evaluation(path: Path) -> EvaluationSet:
@@ -74,5 +79,5 @@ def read_evaluation(path: Path) -> EvaluationSet:
     Raises:
         InductionError: the file is missing or is not a whole evaluation set.
     """
-    tensors, about = read_tensors(path, ("tokens", "random_index"), "evaluation set")
+    tensors, about = read_tensors(path, EXAMPLE_ARRAYS, "evaluation set")
     return EvaluationSet(**tensors, fingerprint=about["fingerprint"])

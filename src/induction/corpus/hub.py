@@ -24,7 +24,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
 
 from induction.errors import InductionError
-from induction.study.corpora import Source, matches
+from induction.study.corpora import Source, matches, unmatched_patterns
 
 MOST_RETRIES = 10
 LONGEST_WAIT_SECONDS = 60.0
@@ -90,7 +90,12 @@ def files_of(source: Source) -> list[HubFile]:
             f"data set {dataset}, revision {revision}: none of its {len(listed)} files matches include "
             f"{list(source.include)}{without}. Kinds of files there: {', '.join(suffixes) or 'none'}. {_CONVERTED}"
         )
-    if other := [file.path for file in found if not file.path.endswith(".parquet")]:
+    if unmatched := unmatched_patterns(source.include, [PurePosixPath(path) for path in listed]):
+        raise InductionError(
+            f"data set {dataset}, revision {revision}: include: none of its {len(listed)} files matches "
+            f"{unmatched[0]}. Correct or remove it."
+        )
+    if other := [file.path for file in found if PurePosixPath(file.path).suffix.lower() not in (".parquet", ".pq")]:
         raise InductionError(
             f"data set {dataset}, revision {revision}: {other[0]} is included, and only Parquet is read from the hub. "
             f"Narrow the source's include to .parquet files. {_CONVERTED}"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from induction.corpus.shards import open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Probes
+from induction.tables.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def probes(folder: Path, settings: Probes, out: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(repeated.tobytes() + distinct.tobytes()).hexdigest(),
     }
-    write_tensors(out, {"repeated": repeated, "distinct": distinct}, {**about, "fingerprint": fingerprint(about)})
+    tensors = {"repeated": repeated, "distinct": distinct}
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, tensors, described)
 
 
 def read_probes(path: Path) -> ProbeSet:

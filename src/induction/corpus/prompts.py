@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from induction.corpus.shards import TOKENIZER, open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.corpus.tokenizer import read_tokenizer
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Prompts
+from induction.tables.tensors import read_tensors, write_tensors
 
 MONTHS = "January February March April May June July August September October November December"
 COLORS = "red blue green black white yellow brown purple pink gray violet gold silver crimson beige cyan"
@@ -29,6 +29,9 @@ N_KINDS = 4
 """Month animal, month fruit, color animal, color fruit: kinds 0 to 3, and the label of each."""
 LEAST_LINES = 2 * N_KINDS
 """With fewer lines, some kind has no earlier line to look back to."""
+
+_LEAVE_OUT = "remove case_studies from the figures of the study (claim 20 is then inconclusive)"
+"""What to do where the task cannot be posed: without that figure it is not measured."""
 
 _ARRAYS = ("tokens", "colons", "labels", "ends", "kinds")
 
@@ -79,8 +82,7 @@ def prompts(folder: Path, settings: Prompts, n_tokens: int, out: Path) -> None:
         raise InductionError(
             f"{folder}: the longest of {settings.n_prompts} prompts of {LEAST_LINES} lines has {longest} tokens in "
             f"this vocabulary of {corpus.vocab_size}; evaluation.n_tokens permits {n_tokens}. Raise "
-            f"evaluation.n_tokens to {longest} or more, or corpora.{corpus.name}.vocab_size, or leave the figure "
-            "case_studies out."
+            f"evaluation.n_tokens to {longest} or more, or corpora.{corpus.name}.vocab_size, or {_LEAVE_OUT}."
         )
     about = {
         "corpus": corpus.fingerprint,
@@ -90,7 +92,8 @@ def prompts(folder: Path, settings: Prompts, n_tokens: int, out: Path) -> None:
         "labels": writer.labels,
         "sha256": sha256(b"".join(arrays[name].tobytes() for name in _ARRAYS)).hexdigest(),
     }
-    write_tensors(out, arrays, {**about, "fingerprint": fingerprint(about)})
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    write_tensors(out, arrays, described)
 
 
 def read_prompts(path: Path) -> PromptSet:
@@ -128,7 +131,7 @@ class _Writer:
                 return cls(tokenizer, labels)
         raise InductionError(
             f"{folder / TOKENIZER}: labels of the abstract task must be one token each, no two the same, and "
-            f"{', '.join(labels)} are not in this vocabulary. Leave the figure case_studies out."
+            f"{', '.join(labels)} are not in this vocabulary. {_LEAVE_OUT.capitalize()}."
         )
 
     def line(self, first: str, second: str, kind: int) -> _Line:

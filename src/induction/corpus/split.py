@@ -25,6 +25,8 @@ class Split:
     n_tokens: NDArray[np.int64]
     n_characters: NDArray[np.int64]
     used: NDArray[np.bool_]
+    dropped: NDArray[np.bool_]
+    """Those that are left out whatever the mixture, because of what they share with training."""
 
     @cached_property
     def used_offsets(self) -> NDArray[np.int64]:
@@ -39,7 +41,7 @@ class Split:
     def counts(self, source: int | None = None) -> dict[str, int]:
         """Count documents and tokens, used and unused, of all sources or of one."""
         asked = np.ones_like(self.used) if source is None else self.sources == source
-        used, unused = asked & self.used, asked & ~self.used
+        used, unused = asked & self.used, asked & ~self.used & ~self.dropped
         return {
             "n_documents": int(used.sum()),
             "n_tokens": int(self.n_tokens[used].sum()),

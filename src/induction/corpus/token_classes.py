@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from induction.corpus.evaluation import EvaluationSet, read_evaluation
+from induction.corpus.evaluation import EXAMPLE_ARRAYS, EvaluationSet, read_evaluation
 from induction.corpus.shards import open_corpus
-from induction.corpus.tensors import read_tensors, write_tensors
 from induction.corpus.tokenizer import read_tokenizer
 from induction.errors import InductionError
 from induction.files import fingerprint
 from induction.study.evaluation import Repetitions
 from induction.tables.repetitions import BROKEN, CLASSES, CONTINUED, OTHER
+from induction.tables.tensors import read_tensors, write_tensors
 
 Ints = NDArray[np.int64]
 
@@ -69,7 +69,7 @@ def token_classes(folder: Path, evaluation: Path, settings: Repetitions, out: Pa
     Source: Olsson et al. 2022, the tokens whose losses the phase change alters; the paper shows a paragraph.
     """
     corpus = open_corpus(folder)
-    tensors, about_examples = read_tensors(evaluation, ("tokens",), "evaluation set")
+    tensors, about_examples = read_tensors(evaluation, EXAMPLE_ARRAYS, "evaluation set")
     if about_examples["corpus"] != corpus.fingerprint:
         raise InductionError(
             f"{evaluation}: drawn from a corpus {about_examples['corpus']}, and {folder} is {corpus.fingerprint}. "

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from induction.corpus.order import OrderedDocument
-from induction.corpus.shards import MANIFEST, TOKENIZER
+from induction.corpus.shards import MANIFEST, TOKENIZER, check_file
 from induction.errors import InductionError
+from induction.files import cannot_read
 
 START = "<|start|>"
 START_TOKEN = 0
@@ -20,6 +21,10 @@ CHARACTERS_PER_TOKEN = 20_000
 MOST_CHARACTERS = 200_000_000
 """The vocabulary is made from so many characters a token of it, at most so many in all; the documents that give them
 are the first ones, and the documents are in random order."""
+
+LONGEST_WORD = 2000
+"""Bytes of a word, as the vocabulary is trained on it; of a longer one, the pieces. Training takes time that grows with
+the square of a word's length, and minified code, DNA or a run of one character is one word. Encoding cuts nothing."""
 
 _BATCH_CHARACTERS = 2_000_000  # of a thread: an encoding takes some 100 bytes a token while it is in memory
 
@@ -42,7 +47,8 @@ def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
     """
     os.environ.setdefault("RAYON_NUM_THREADS", str(n_threads()))  # the library's own threads, which train it
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST_WORD)])
     tokenizer.decoder = decoders.ByteLevel()
     n_characters = min(CHARACTERS_PER_TOKEN * vocab_size, MOST_CHARACTERS)
     trainer = trainers.BpeTrainer(
@@ -52,6 +58,7 @@ def train(documents: Iterable[OrderedDocument], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_first_texts(documents, n_characters), trainer)
+    tokenizer.pre_tokenizer = words
     n_found = tokenizer.get_vocab_size()
     if n_found != vocab_size:
         raise InductionError(
@@ -65,15 +72,19 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     """Read the vocabulary of the corpus in `folder`.
 
     Raises:
-        InductionError: its file is missing or not a whole tokenizer.
+        InductionError: its file is missing, or is not the one that the manifest names.
     """
     path = folder / TOKENIZER
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises no narrower one
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise cannot_read(path, "tokenizer", error) from error
         raise InductionError(
             f"{path}: not a whole tokenizer ({error}). Make the corpus again: snakemake --force {folder / MANIFEST}"
         ) from None
+    check_file(folder, TOKENIZER)
+    return tokenizer
 
 
 def encode(tokenizer: Tokenizer, documents: Iterable[OrderedDocument]) -> Iterator[Encoded]:

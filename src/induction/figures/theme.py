@@ -26,7 +26,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from induction import palette
-from induction.files import replacing
+from induction.files import replacing, sealed_svg
+from induction.identity import job_identity
 
 # Figures take all that they look like from here.
 CLASS_COLOURS, INK, family_colour = palette.CLASS_COLOURS, palette.INK, palette.family_colour
@@ -129,19 +130,23 @@ small = mpl.rc_context(
 )
 """Decorator, within `styled`: the function draws many small panels."""
 
-_FORMATS: dict[str, dict[str, Any]] = {
-    ".pdf": {"metadata": {"CreationDate": None}, "dpi": 300},
-    ".svg": {"metadata": {"Date": None}, "dpi": 300},
-    ".png": {"dpi": 300},
-}
+_DPI = 300
+FORMATS: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+"""Suffix -> metadata: no date, so that the same figure gives the same bytes."""
+_IDENTITY_FIELD = {".pdf": "Keywords", ".svg": "Identifier", ".png": "Identifier"}
+"""Suffix -> the field of metadata that carries the identity of the job that drew the figure."""
 
 
 @styled
 def save(figure: Figure, out: Path) -> None:
     """Write `out` as .pdf, .svg and .png; the same figure gives the same bytes."""
-    for suffix, options in _FORMATS.items():
+    for suffix, fields in FORMATS.items():
+        carried = {_IDENTITY_FIELD[suffix]: job_identity()} if job_identity() else {}
+        metadata = {**fields, **carried}
         with replacing(out.with_name(out.name + suffix)) as temporary:
-            figure.savefig(temporary, format=suffix[1:], **options)
+            figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)
+            if suffix == ".svg":  # the report holds it, and checks it
+                temporary.write_bytes(sealed_svg(temporary.read_bytes()))
 
 
 # --- colours ----------------------------------------------------------------------------------------------------

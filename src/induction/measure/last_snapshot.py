@@ -6,10 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from induction.errors import InductionError
-from induction.files import read_json
-from induction.models.snapshots import Snapshot, open_snapshots
-from induction.study.architecture import Architecture
-from induction.study.reading import validate
+from induction.models.snapshots import Snapshot, open_snapshots, read_block
 from induction.tables.heads import HEADS
 
 
@@ -26,9 +23,7 @@ def last_scores(manifest: Path, parts: Sequence[Path]) -> pl.DataFrame:
         InductionError: the scores are not those of the snapshot's heads.
     """
     scores, last = HEADS.read(parts), _last_step(manifest)
-    architecture = validate(
-        read_json(manifest, "block manifest")["architecture"], Architecture, f"{manifest}: architecture"
-    )
+    architecture = read_block(manifest).architecture
     n_heads = architecture.n_layers * architecture.n_heads
     if scores["step"].max() != last or scores.filter(pl.col("step") == last).height != n_heads:
         raise InductionError(
@@ -39,4 +34,4 @@ def last_scores(manifest: Path, parts: Sequence[Path]) -> pl.DataFrame:
 
 
 def _last_step(manifest: Path) -> int:
-    return int(read_json(manifest, "block manifest")["snapshots"][-1]["step"])
+    return read_block(manifest).snapshots[-1].step

@@ -12,23 +12,30 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from induction.errors import InductionError
-from induction.files import replacing
+from induction.files import cannot_read, replacing
 
 _METADATA = "induction"
 """The one key of the header: several would be written in an order that changes from run to run."""
 _ALIGNMENT = 8
 _PIECE_NUMBERS = 1 << 22
+_READ_BYTES = 1 << 20
+SEAL = "file_sha256"
+"""Of what a sealed file is about: the SHA-256 of the file, these digits taken as zeros."""
+_NO_SEAL = "0" * 64
 
 
 class TensorWriter:
     """Takes the tensors of a file, in the order of their names; made by `tensor_writer`."""
 
     def __init__(
-        self, file: Any, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, hashed: bool
+        self, file: Any, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, sealed: bool
     ) -> None:
         self._file = file
-        self._digest = hashlib.sha256() if hashed else None
+        self._digest = hashlib.sha256()
         self._left = sorted(shapes)
+        self._sealed = sealed
+        if sealed:
+            about = {**about, SEAL: _NO_SEAL}
         self._shapes = shapes
         header: dict[str, Any] = {"__metadata__": {_METADATA: json.dumps(about, sort_keys=True)}}
         end = 0
@@ -37,6 +44,7 @@ class TensorWriter:
             header[name] = {"dtype": "F32", "shape": list(shapes[name]), "data_offsets": [start, end]}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
+        self._seal_at = 8 + _seal_place(text) if sealed else 0
         self._write(len(text).to_bytes(8, "little") + text)
 
     def append(self, name: str, tensor: Tensor) -> None:
@@ -49,24 +57,26 @@ class TensorWriter:
             self._write(piece.cpu().numpy().astype("<f4", copy=False).data)
 
     def finish(self) -> None:
-        """See that every tensor has come."""
+        """See that every tensor has come; write the hash into the header of a sealed file."""
         if self._left:
             raise ValueError(f"tensors are missing: {', '.join(self._left)}")
+        if self._sealed:
+            self._file.seek(self._seal_at)
+            self._file.write(self._digest.hexdigest().encode())
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what is written so far: of the file, once it is whole; empty where none is made."""
-        return self._digest.hexdigest() if self._digest else ""
+        """The SHA-256 of what is written so far: of the file, once it is whole; of a sealed one, without its seal."""
+        return self._digest.hexdigest()
 
     def _write(self, content: Any) -> None:
-        if self._digest:
-            self._digest.update(content)
+        self._digest.update(content)
         self._file.write(content)
 
 
 @contextmanager
 def tensor_writer(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, hashed: bool = True
+    path: Path, shapes: Mapping[str, tuple[int, ...]], about: dict[str, Any], *, sealed: bool = False
 ) -> Iterator[TensorWriter]:
     """Write a file of float32 tensors, whole or not at all. Same content, same bytes, those of the safetensors library.
 
@@ -74,10 +84,10 @@ def tensor_writer(
         path: the file.
         shapes: of the tensors, by name.
         about: JSON in the header.
-        hashed: make the file's SHA-256 on the way.
+        sealed: keep the file's SHA-256 in its header, where `check_seal` finds it.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        writer = TensorWriter(file, shapes, about, hashed=hashed)
+        writer = TensorWriter(file, shapes, about, sealed=sealed)
         yield writer
         writer.finish()
 
@@ -97,13 +107,52 @@ def open_tensors(path: Path, what: str, device: str = "cpu") -> Iterator[tuple[M
         InductionError: the file is missing, truncated, or not one of this program's.
     """
     try:
+        path.open("rb").close()  # the library reports a file that it may not read as one that does not exist
         with safe_open(path, framework="pt", device=device) as file:
             about = json.loads((file.metadata() or {})[_METADATA])
             yield _Tensors(file), about
     except FileNotFoundError:
         raise InductionError(f"{path}: this {what} does not exist") from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except OSError as error:
+        if error.filename is None:  # the library's own
+            raise InductionError(f"{path}: not a whole {what} ({error})") from None
+        raise cannot_read(path, what, error) from error
+    except (SafetensorError, KeyError, ValueError) as error:
         raise InductionError(f"{path}: not a whole {what} ({error})") from None
+
+
+def check_seal(path: Path, what: str) -> None:
+    """See that a sealed file holds what was written; reads all of it.
+
+    Raises:
+        InductionError: it is missing, cannot be read, or has changed.
+    """
+    try:
+        with path.open("rb") as file:
+            length = file.read(8)
+            header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
+            place = _seal_place(header)
+            kept = header[place : place + len(_NO_SEAL)]
+            digest = hashlib.sha256(length + header[:place] + _NO_SEAL.encode() + header[place + len(_NO_SEAL) :])
+            while chunk := file.read(_READ_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError:
+        raise InductionError(f"{path}: this {what} does not exist") from None
+    except OSError as error:
+        raise cannot_read(path, what, error) from error
+    except ValueError as error:
+        raise InductionError(f"{path}: not a whole {what} ({error})") from None
+    if kept != digest.hexdigest().encode():
+        raise InductionError(f"{path}: this {what} has changed since it was written")
+
+
+def _seal_place(header: bytes) -> int:
+    """Return where the digits of a sealed file's hash begin in its header."""
+    # `about` is JSON in a JSON string.
+    return header.index(_SEAL_BEFORE) + len(_SEAL_BEFORE)
+
+
+_SEAL_BEFORE = json.dumps(json.dumps({SEAL: ""}))[2:-4].encode()
 
 
 def read_tensors(path: Path, what: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

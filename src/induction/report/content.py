@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from induction.study.analysis import Heads
-from induction.study.strict import Strict
+from induction.study.strict import Closed
 
 _Number = Annotated[float, Field(ge=0)]
 
 
-class Figure(Strict):
+class Figure(Closed):
     """A figure of the study."""
 
     name: str
@@ -24,7 +24,7 @@ class Figure(Strict):
     """What makes the figure again."""
 
 
-class Caption(Strict):
+class Caption(Closed):
     """What all pages of models show."""
 
     path: Path
@@ -33,14 +33,14 @@ class Caption(Strict):
     """What it says how many there were of, by place in the configuration."""
 
 
-class Page(Strict):
+class Page(Closed):
     """All figures of one model, on a page of its own."""
 
     model: str
     svg: Path
 
 
-class Model(Strict):
+class Model(Closed):
     """What the report says of a model."""
 
     name: str
@@ -56,7 +56,7 @@ class Model(Strict):
     """Training tokens seen by its last snapshot."""
 
 
-class Cost(Strict):
+class Cost(Closed):
     """What all jobs of a stage took."""
 
     stage: str
@@ -66,7 +66,7 @@ class Cost(Strict):
     peak_mb: _Number
 
 
-class Content(Strict):
+class Content(Closed):
     """All of a report; figures, pages and costs are shown in the order given."""
 
     study: str

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from induction.identity import job_identity
 from induction.palette import CLASS_COLOURS
 from induction.report import numbers
 from induction.report.content import Content, Model
@@ -82,6 +83,7 @@ def rendered(
         class_colours=CLASS_COLOURS,
         corpora=corpora,
         provenance=provenance,
+        identity=job_identity(),
         style=_asset("style.css"),
         scripts=[_asset("page.js"), _asset("viewer.js")],
         plotly=Markup(get_plotlyjs()) if ways or scores else None,  # a package's own script

@@ -17,6 +17,7 @@ from jinja2 import Environment, TemplateError
 from markupsafe import Markup
 
 from induction.errors import InductionError
+from induction.files import cannot_read, read_svg
 from induction.report.content import Figure
 
 _ENLARGED = 1.4
@@ -56,9 +57,9 @@ def drawing_of(path: Path) -> Drawing:
     """Read an SVG.
 
     Raises:
-        InductionError: there is no such file.
+        InductionError: there is no such file, or it has changed since it was drawn.
     """
-    content = _read(path, f"this figure does not exist. Make it: snakemake {path}")
+    content = read_svg(path, "figure")
     found = re.search(rb"""<svg[^>]*?\swidth=["']([\d.]+)(pt|in|px|)["']""", content[:4096])
     width = round(float(found[1]) * _PIXELS[found[2].decode()] * _ENLARGED) if found else None
     return Drawing("data:image/svg+xml;base64," + base64.b64encode(content).decode(), width)
@@ -119,3 +120,5 @@ def _read(path: Path, missing: str) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise InductionError(f"{path}: {missing}") from None
+    except OSError as error:
+        raise cannot_read(path, "caption", error) from error

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from induction.errors import InductionError, nearest
-from induction.files import read_json, replacing
+from induction.files import replacing
 from induction.report.content import Content
 from induction.report.page import rendered
 from induction.report.pictures import caption_of, drawing_of, picture_of
@@ -15,6 +15,7 @@ from induction.report.scatters import scores_of_heads, ways
 from induction.report.verdicts import read_claims, read_orders
 from induction.report.viewer import passages
 from induction.study.reading import validate
+from induction.tables.manifests import read_manifest
 from induction.tables.schemas import TABLES
 from induction.tables.table import table_of
 
@@ -51,7 +52,7 @@ def report(content: dict[str, Any], out: Path) -> None:
         passages=passages(tables["case_studies"]),
         ways=ways(tables["pca"], tables["phases"], tables["curves"], told.models),
         scores=scores_of_heads(tables["heads"], told.heads),
-        corpora=[read_json(path, "manifest of a corpus") for path in told.manifests],
+        corpora=[read_manifest(path) for path in told.manifests],
         provenance=provenance([*told.tables, told.claims, told.orders], [*_hashed(told)]),
     )
     with replacing(out) as temporary:

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 
 from induction.errors import InductionError
-from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, FAILS, HOLDS, ORDERS, VERDICTS
+from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, NOT_SUPPORTED, ORDERS, SUPPORTED, VERDICTS
 from induction.tables.table import remake
 
-SYMBOLS = {HOLDS: "✓", FAILS: "✗", CANNOT_BE_TOLD: "?"}
-"""Verdicts are told by word and sign as well as by colour."""
+SYMBOLS = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", INCONCLUSIVE: "?"}
+"""Verdicts are shown by word and sign as well as by colour."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Claim:
         return (min(values), max(values)) if len({row["quantity"] for row in self.estimated}) == 1 else None
 
     @property
-    def untold(self) -> list[dict[str, Any]]:
-        """The subjects of which it cannot be told."""
-        return [row for row in self.subjects if row["verdict"] == CANNOT_BE_TOLD]
+    def inconclusive(self) -> list[dict[str, Any]]:
+        """The subjects of which it is inconclusive."""
+        return [row for row in self.subjects if row["verdict"] == INCONCLUSIVE]
 
 
 def read_claims(path: Path) -> list[Claim]:

@@ -1,5 +1,6 @@
 """The words of `config/config.yaml` and `config/models.yaml`: every field with its unit, its bounds and its reason."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -19,74 +20,111 @@ from induction.study.evaluation import (
     Repetitions,
     Watch,
 )
-from induction.study.schedule import BatchGrowth, RateDecay, Schedule, WeightDecayChange
-from induction.study.strict import Fraction, PositiveFloat, PositiveInt, Strict
+from induction.study.schedule import (
+    MOST_STEPS,
+    BatchGrowth,
+    BatchSize,
+    RateDecay,
+    Schedule,
+    Step,
+    WeightDecay,
+    WeightDecayChange,
+)
+from induction.study.strict import MOST_CHARACTERS, MOST_ENTRIES, Different, Line, Name, Seed, Several, Strict
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+MOST_SNAPSHOTS = 100_000
+"""Greatest number of snapshots of a model."""
+_MOST_TOKENS = 2**36
+"""Greatest number of tokens of a step."""
+_MOST_RESAMPLED, _MOST_EVALUATED = 10**9, 2**32
+_Deviation = Annotated[float, Field(ge=1e-9, le=1000)]
+_Rate = Annotated[float, Field(ge=1e-12, le=10)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 # --- models -----------------------------------------------------------------------------------------------------
 
 
+Label = Annotated[Line, Field(max_length=MOST_CHARACTERS)]
+
+
 class SnapshotRule(Strict):
     """Steps at which weights are kept: every so many steps from one step to another, or the powers of two."""
 
-    every: PositiveInt | None = Field(None, description="Distance in steps.")
+    every: Step | None = Field(None, description="Distance in steps.")
     powers_of_two: bool = Field(False, description="Steps 1, 2, 4, 8, …")
-    start: Annotated[int, Field(ge=0)] = Field(0, description="First step of this rule.")
-    stop: PositiveInt | None = Field(None, description="Last step of this rule; default: the end of training.")
+    start: Annotated[int, Field(ge=0, le=MOST_STEPS)] = Field(0, description="First step of this rule.")
+    stop: Step | None = Field(None, description="Last step of this rule; default: the end of training.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.every is None) == (not self.powers_of_two):
             raise ValueError("a snapshot rule says either every: N or powers_of_two: true")
+        if self.stop is not None and self.stop < self.start:
+            raise ValueError(f"stop: step {self.stop} is before start: step {self.start}")
         return self
+
+    def steps(self, n_steps: int) -> Sequence[int]:
+        """Return the steps of this rule in a training of `n_steps` steps, ascending."""
+        stop = min(self.stop or n_steps, n_steps)
+        if self.every:
+            return range(self.start, stop + 1, self.every)
+        powers = (2**exponent for exponent in range(stop.bit_length()))
+        return [step for step in powers if self.start <= step <= stop]
 
 
 class ModelFields(Shape):
     """All that defines a model and its training, seed included. Any of these fields can be swept."""
 
-    corpus: str = Field("packages", description="Name of a corpus of this file.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Decides the initial weights and the order of the data.")
-    d_head: PositiveInt | None = Field(None, description="Width of a head; default: d_model / n_heads.")
+    corpus: Name = Field("packages", description="Name of a corpus of this file.")
+    seed: Seed = Field(0, description="Decides the initial weights and the order of the data.")
+    d_head: Annotated[int, Field(ge=1, le=2**16)] | None = Field(
+        None, description="Width of a head; default: d_model / n_heads."
+    )
 
-    init_deviation: PositiveFloat = Field(
+    init_deviation: _Deviation = Field(
         0.02, description="Standard deviation of the initial matrices; of those that write, less by sqrt(2 n_layers)."
     )
-    embedding_deviation: PositiveFloat = Field(0.3, description="Standard deviation of the initial embedding.")
+    embedding_deviation: _Deviation = Field(0.3, description="Standard deviation of the initial embedding.")
     optimizer: Literal["adamw", "muon"] = Field(
         "muon", description="muon: Muon for the matrices of the blocks, AdamW for all else."
     )
-    learning_rate: PositiveFloat = Field(4e-3, description="AdamW's, after the warm-up.")
-    muon_learning_rate: PositiveFloat = Field(0.02, description="Muon's, after the warm-up.")
-    beta1: Fraction = Field(0.9, description="AdamW's decay of the mean gradient.")
-    beta2: Fraction = Field(0.95, description="AdamW's decay of the mean square.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="Decoupled, on matrices only.")
-    weight_decay_changes: tuple[WeightDecayChange, ...] | None = Field(
+    learning_rate: _Rate = Field(4e-3, description="AdamW's, after the warm-up.")
+    muon_learning_rate: _Rate = Field(0.02, description="Muon's, after the warm-up.")
+    beta1: _Decay = Field(0.9, description="AdamW's decay of the mean gradient.")
+    beta2: _Decay = Field(0.95, description="AdamW's decay of the mean square.")
+    weight_decay: WeightDecay = Field(0.01, description="Decoupled, on matrices only.")
+    weight_decay_changes: Several[WeightDecayChange] | None = Field(
         None, description="Other weight decays from some steps on, in their order; default: it stays."
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="Steps of linear warm-up.")
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = Field(50, description="Steps of linear warm-up.")
     rate_decay: RateDecay | None = Field(
         None, description="How the learning rates fall after the warm-up; default: they stay."
     )
-    gradient_clip: PositiveFloat = Field(1.0, description="Greatest norm of the whole gradient.")
-    batch_size: PositiveInt = Field(4, description="Sequences of n_ctx tokens in a step.")
-    batch_growth: tuple[BatchGrowth, ...] | None = Field(
+    gradient_clip: Annotated[float, Field(ge=1e-9, le=1e9)] = Field(
+        1.0, description="Greatest norm of the whole gradient."
+    )
+    batch_size: BatchSize = Field(4, description="Sequences of n_ctx tokens in a step.")
+    batch_growth: Several[BatchGrowth] | None = Field(
         None, description="Other batch sizes from some steps on, in their order; default: it stays."
     )
-    n_steps: PositiveInt = Field(4000, description="Steps of training.")
-    epochs: PositiveFloat = Field(1.0, description="How often the corpus may be gone through; above 1, tokens repeat.")
+    n_steps: Step = Field(4000, description="Steps of training.")
+    epochs: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
+        1.0, description="How often the corpus may be gone through; above 1, tokens repeat."
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Of the matrix products; weights and optimizer stay float32."
     )
 
-    snapshots: tuple[SnapshotRule, ...] = Field(
+    snapshots: Several[SnapshotRule] = Field(
         (SnapshotRule(every=100),),
         min_length=1,
         description="Steps at which weights are kept, besides the first and the last.",
     )
-    block_snapshots: PositiveInt = Field(12, description="Snapshots of a block: the unit of a training job.")
-    ablated_examples: Annotated[int, Field(ge=2, multiple_of=2)] | None = Field(
+    block_snapshots: Annotated[int, Field(ge=1, le=MOST_SNAPSHOTS)] = Field(
+        12, description="Snapshots of a block: the unit of a training job."
+    )
+    ablated_examples: Annotated[int, Field(ge=2, le=10_000_000, multiple_of=2)] | None = Field(
         None, description="Examples that this model's heads are ablated on, if fewer than the study's; even."
     )
 
@@ -101,10 +139,27 @@ class ModelFields(Shape):
             raise ValueError(f"n_local_heads: {self.n_local_heads} is more than n_heads {self.n_heads}")
         if self.positions == "infused" and self.d_model % 2:
             raise ValueError(f"d_model: {self.d_model} is odd; infused positions need pairs of sine and cosine")
+        if self.positions == "rotary" and int(self._width_of_head * self.rotary_fraction) < 2:
+            raise ValueError(
+                f"rotary_fraction: {self.rotary_fraction:g} of a head's width {self._width_of_head} is less than one "
+                "pair; raise it"
+            )
         for name in ("batch_growth", "weight_decay_changes"):
             steps = [change.step for change in getattr(self, name) or ()]
             if steps != sorted(set(steps)):
                 raise ValueError(f"{name}: steps {steps} are not in ascending order")
+        largest = max([self.batch_size, *(change.batch_size for change in self.batch_growth or ())])
+        if largest * self.n_ctx > _MOST_TOKENS:
+            raise ValueError(
+                f"batch_size: {largest} sequences of n_ctx {self.n_ctx} are more tokens than a step can have; "
+                f"permitted: {_MOST_TOKENS:,}"
+            )
+        for number, rule in enumerate(self.snapshots):
+            if not rule.steps(self.n_steps):
+                raise ValueError(
+                    f"snapshots.{number}: this rule has no step from 0 to n_steps {self.n_steps}; remove it or change "
+                    "its start and stop"
+                )
         return self
 
     def architecture(self, vocab_size: int) -> Architecture:
@@ -142,7 +197,7 @@ def _all_optional(name: str, doc: str, many: bool) -> type[Strict]:
     for field_name, field in ModelFields.model_fields.items():
         kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         if many:
-            kind = Annotated[tuple[kind, ...], Field(min_length=1)]
+            kind = Annotated[Several[kind], Field(min_length=1)]
         fields[field_name] = (kind | None, Field(None, description=field.description))
     return create_model(name, __base__=Strict, __doc__=doc, **fields)
 
@@ -158,13 +213,13 @@ else:
 class Family(Strict):
     """A base, a sweep and, where fields change together, sizes: the models are each size with all swept values."""
 
-    label: str = Field(description="What figures call this family.")
-    group: str = Field(
+    label: Label = Field(description="What figures call this family.")
+    group: Label = Field(
         "", description="Models of one group and corpus share principal components; default: all of a corpus do."
     )
-    name: str = Field("{family}-{n_layers}l-s{seed}", description="Name of a model: a template over its fields.")
+    name: Line = Field("{family}-{n_layers}l-s{seed}", description="Name of a model: a template over its fields.")
     base: Base = Field(Base(), description="Fields that all models of the family share.")
-    sizes: tuple[Base, ...] = Field((), description="Values of fields that change together, an entry a size.")
+    sizes: Several[Base] = Field((), description="Values of fields that change together, an entry a size.")
     sweep: Sweep = Field(Sweep(), description="Field -> list of values.")
 
     @model_validator(mode="after")
@@ -179,8 +234,8 @@ class Family(Strict):
 class ModelsFile(Strict):
     """`config/models.yaml`."""
 
-    corpora: dict[Name, Corpus] = Field(description="Text to train on, by name.")
-    families: dict[Name, Family] = Field(description="Models to train, by family.")
+    corpora: dict[Name, Corpus] = Field(max_length=MOST_ENTRIES, description="Text to train on, by name.")
+    families: dict[Name, Family] = Field(max_length=MOST_ENTRIES, description="Models to train, by family.")
 
 
 # --- studies ----------------------------------------------------------------------------------------------------
@@ -209,7 +264,7 @@ FigureName = Literal[
 class FigureModels(Strict):
     """The families that a figure shows, and its axis of training tokens."""
 
-    families: tuple[str, ...] = Field(min_length=1, description="Names of families of this study.")
+    families: Different[Name] = Field(min_length=1, description="Names of families of this study.")
     time: Literal["linear", "log"] = Field(
         "linear", description="Axis of training tokens; that of model_analysis is also that of the pages of models."
     )
@@ -218,10 +273,12 @@ class FigureModels(Strict):
 class StudyConfig(Strict):
     """A study: families, how they are evaluated, and the figures drawn of them."""
 
-    description: str = Field(description="One sentence.")
-    families: tuple[str, ...] = Field(min_length=1, description="Names of families of models.yaml.")
-    sweeps: dict[str, Sweep] = Field(
-        {}, description="Family -> values that its sweep takes in this study; what is not said stays as it is there."
+    description: Line = Field(description="One sentence.")
+    families: Different[Name] = Field(min_length=1, description="Names of families of models.yaml.")
+    sweeps: dict[Name, Sweep] = Field(
+        {},
+        max_length=MOST_ENTRIES,
+        description="Family -> values that its sweep takes in this study; what is not said stays as it is there.",
     )
     evaluation: Evaluation = Evaluation()
     probes: Probes = Probes()
@@ -257,6 +314,21 @@ class StudyConfig(Strict):
             raise ValueError(
                 f"repetitions.passage_tokens: {passage} is more than evaluation.n_tokens {self.evaluation.n_tokens}"
             )
+        resampled = self.bootstrap.n_resamples * self.evaluation.n_examples
+        if resampled > _MOST_RESAMPLED:
+            raise ValueError(
+                f"bootstrap.n_resamples: {self.bootstrap.n_resamples} resamples of evaluation.n_examples "
+                f"{self.evaluation.n_examples} do not fit into memory; permitted: {_MOST_RESAMPLED:,} in all"
+            )
+        if self.evaluation.n_examples * self.evaluation.n_tokens > _MOST_EVALUATED:
+            raise ValueError(
+                f"evaluation.n_examples: {self.evaluation.n_examples} examples of {self.evaluation.n_tokens} tokens do "
+                f"not fit into memory; permitted: {_MOST_EVALUATED:,} tokens"
+            )
+        if self.repetitions.prefix >= passage:
+            raise ValueError(
+                f"repetitions.prefix: {self.repetitions.prefix} is not less than repetitions.passage_tokens {passage}"
+            )
         if shown > passage:
             raise ValueError(f"case_studies.n_tokens: {shown} is more than repetitions.passage_tokens {passage}")
         return self
@@ -265,5 +337,5 @@ class StudyConfig(Strict):
 class ConfigFile(Strict):
     """`config/config.yaml`."""
 
-    study: str = Field(description="The study that is built; on the command line: --config study=NAME.")
-    studies: dict[Name, StudyConfig] = Field(description="Studies, by name.")
+    study: Name = Field(description="The study that is built; on the command line: --config study=NAME.")
+    studies: dict[Name, StudyConfig] = Field(max_length=MOST_ENTRIES, description="Studies, by name.")

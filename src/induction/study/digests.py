@@ -25,7 +25,7 @@ def code_digest(module: str) -> str:
     _found(module)
     digest = hashlib.sha256()
     for name in sorted(imported_modules(module)):
-        digest.update(f"{name}\n{_canonical(_tree(name))}\n".encode())
+        digest.update(f"{name}\n{_canonical(tree_of(name))}\n".encode())
         for path in _data_files(name):
             digest.update(path.name.encode() + b"\n" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -46,7 +46,7 @@ def imported_modules(module: str) -> frozenset[str]:
         found.add(name)
         parts = name.split(".")
         pending.extend(".".join(parts[:depth]) for depth in range(2, len(parts)))
-        for node in ast.walk(_tree(name)):
+        for node in ast.walk(tree_of(name)):
             if isinstance(node, ast.Import):
                 pending.extend(alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE)
             elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == _PACKAGE:
@@ -80,7 +80,8 @@ def _found(module: str) -> Path:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
+def tree_of(module: str) -> ast.Module:
+    """Return the syntax tree of a module of this package, which is not imported."""
     return ast.parse(_found(module).read_text(encoding="utf-8"))
 
 

@@ -1,12 +1,17 @@
 """What rules ask of the study: functions of a job's wildcards. Paths stay in the rules."""
 
 import json
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, get_args
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from induction.study.config import FigureModels, FigureName
+from induction.files import fingerprint
+from induction.study.config import FigureModels
 from induction.study.corpora import CORPUS_VERSION
 from induction.study.digests import code_digest
+from induction.study.stages import MADE_BESIDE, STAGES, Graph, Node
 from induction.study.steps import every_nth
 from induction.study.study import Model, Study
 
@@ -39,20 +44,28 @@ _TOLD_APART = ("n_layers", "seed", "smeared_keys", "d_mlp")
 class Jobs:
     """The study as the Snakefile sees it. Methods that take `wildcards` are handed to rules as they are."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, results: Path = Path("results")) -> None:
         self.study = study
+        self.graph = Graph(study, results)
+        self._identities: dict[Node, str] = {}
+        self._codes: dict[Node, str] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study.name
 
     # --- targets ------------------------------------------------------------------------------------------------
 
     @property
     def figures(self) -> list[str]:
         """Names of the study's figures, in the paper's order."""
-        return [name for name in get_args(FigureName) if name in self.study.config.figures]
+        return self.graph.figures
 
     @property
     def corpora(self) -> list[str]:
         """Names of the corpora of all models, in their order."""
-        return list(dict.fromkeys(model.fields.corpus for model in self.study.models.values()))
+        return self.graph.corpora
 
     @property
     def parts(self) -> dict[str, list[Any]]:
@@ -69,6 +82,11 @@ class Jobs:
         """Names of all models."""
         return list(self.study.models)
 
+    @property
+    def models_with_abstract_task(self) -> list[str]:
+        """Names of the models that the abstract task is measured on: all, or none; see `OF_THE_ABSTRACT_TASK`."""
+        return self.models if self.graph.has_abstract_task else []
+
     # --- corpora ------------------------------------------------------------------------------------------------
 
     def corpus_json(self, wildcards: Any) -> str:
@@ -79,11 +97,6 @@ class Jobs:
             if source["package"]:
                 source["version"] = source["version"] or _installed(source["package"])
         return json.dumps(content, sort_keys=True)
-
-    @property
-    def corpus_version(self) -> int:
-        """How corpora are made; in place of a digest of code, so that no edit trains a model again by accident."""
-        return CORPUS_VERSION
 
     def corpus_files(self, wildcards: Any) -> list[str]:
         """Return the files that a corpus reads, so that changing one of them makes it anew."""
@@ -313,15 +326,69 @@ class Jobs:
         }
         return json.dumps(content, sort_keys=True)
 
-    # --- code ---------------------------------------------------------------------------------------------------
+    # --- what a result is tied to -------------------------------------------------------------------------------
 
-    def code_digest(self, module: str) -> str:
-        """Return the digest of a stage's code; see `induction.study.digests`."""
-        return code_digest(module)
+    def job(self, stage: str) -> Callable[[Any], str]:
+        """Return the function of wildcards that gives a rule its parameter `job`: all that its result is made from.
 
-    def figure_code(self, wildcards: Any) -> str:
-        """Return the digest of the job's figure's code."""
-        return code_digest(f"induction.figures.{wildcards.figure}")
+        Snakemake runs a job again when this text changes. The text holds what the configuration says of everything
+        upstream, so no result outlives a change of what it was made from, even where the jobs between failed. The
+        command writes the identity into its result, and compares it with those that its inputs carry.
+        """
+
+        def of_wildcards(wildcards: Any) -> str:
+            return json.dumps(self.job_of(self._node(stage, wildcards)), sort_keys=True)
+
+        return of_wildcards
+
+    def job_of(self, node: Node) -> dict[str, Any]:
+        """Return an artefact's identity, the digest of all code upstream, and its inputs' identities where few."""
+        content: dict[str, Any] = {"identity": self.identity(node), "code": self._code(node)}
+        if self.graph.stage(node).per not in ("study", "figure"):  # those commands read the study themselves
+            content["inputs"] = {
+                artefact: [self.identity(one) for one in nodes] for artefact, nodes in self.graph.inputs(node).items()
+            }
+        return content
+
+    def input_files(self, node: Node) -> dict[str, list[Path]]:
+        """Return the files that the stage of an artefact reads, by artefact."""
+        return {name: [self.graph.path(one) for one in nodes] for name, nodes in self.graph.inputs(node).items()}
+
+    def expected_inputs(self, node: Node) -> dict[Path, str]:
+        """Return the identity that each file must carry which the stage of an artefact reads."""
+        return {self.graph.path(one): self.identity(one) for nodes in self.graph.inputs(node).values() for one in nodes}
+
+    def identity(self, node: Node) -> str:
+        """Return 16 hexadecimal digits that stand for the settings of a stage and of all stages upstream of it.
+
+        They change with a recipe, a corpus, an evaluation set or a threshold, but not with code: a table that was made
+        by an earlier version of a stage still belongs to the study.
+        """
+        if node not in self._identities:
+            upstream = [self.identity(one) for nodes in self.graph.inputs(node).values() for one in nodes]
+            self._identities[node] = fingerprint([_made_by(node), self._settings_of(node), upstream])
+        return self._identities[node]
+
+    def _code(self, node: Node) -> str:
+        """Return a digest of the code of a stage and of all stages upstream of it."""
+        if node not in self._codes:
+            upstream = {self._code(one) for nodes in self.graph.inputs(node).values() for one in nodes}
+            module = self.graph.stage(node).module
+            self._codes[node] = fingerprint([code_digest(module) if module else "", sorted(upstream)])
+        return self._codes[node]
+
+    def _settings_of(self, node: Node) -> list[Any]:
+        wildcards = SimpleNamespace(corpus=node.name, model=node.name, figure=node.name, block=str(node.block))
+        return [ask(self, wildcards) for ask in _SETTINGS.get(_made_by(node), ())]
+
+    def _node(self, stage: str, wildcards: Any) -> Node:
+        per = "figure" if stage == "figure" else STAGES[stage].per
+        if per == "study":
+            return Node(stage)
+        if per in ("model", "block"):
+            name = self._model(wildcards).name
+            return Node(stage, name, int(wildcards.block)) if per == "block" else Node(stage, name)
+        return Node(stage, getattr(wildcards, per))
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -333,6 +400,36 @@ class Jobs:
 
     def _settings(self, *parts: str) -> str:
         return self.study.settings_json(*parts)
+
+
+def _made_by(node: Node) -> str:
+    return MADE_BESIDE.get(node.artefact, node.artefact)
+
+
+_SETTINGS: dict[str, tuple[Callable[[Jobs, Any], Any], ...]] = {
+    "corpus": (Jobs.corpus_json, lambda *_: CORPUS_VERSION),
+    "evaluation": (Jobs.evaluation_json,),
+    "probes": (Jobs.probes_json,),
+    "prompts": (Jobs.prompts_json,),
+    "token_classes": (Jobs.token_classes_json,),
+    "train": (Jobs.recipe_json,),
+    "heads": (Jobs.head_probes_json,),
+    "ablations": (Jobs.ablated_json,),
+    "set_ablations": (Jobs.set_ablated_json,),
+    "idealised": (Jobs.idealised_json,),
+    "case_studies": (Jobs.case_studies_json,),
+    "curves": (Jobs.curves_json,),
+    "phases": (Jobs.phases_json,),
+    "window_rules": (Jobs.window_rules_json,),
+    "attributions": (Jobs.attributions_json,),
+    "repetitions": (Jobs.repetitions_json,),
+    "pca": (Jobs.pca_json,),
+    "claims": (Jobs.claims_json,),
+    "figure": (Jobs.figure_models_json, Jobs.figure_json, Jobs.figure_counts),
+    "model_page": (Jobs.page_models_json, Jobs.page_json, Jobs.page_counts),
+    "report": (Jobs.report_json,),
+}
+"""What each stage is given besides its inputs: the functions that its rule names."""
 
 
 def _installed(package: str) -> str | None:

@@ -125,7 +125,7 @@ class _Case:
         shared = math.gcd(*self.fields.schedule.batch_sizes)
         within = [size for size in _divisors(shared) if size <= self.site.node.ranks]
         most = within[-1]
-        several = [(n, most) for n in range(2, self.site.jobs.nodes + 1) if shared // most % n == 0]
+        several = [(n, most) for n in _divisors(shared // most) if 2 <= n <= self.site.jobs.nodes]
         return [(1, size) for size in within] + several
 
     def choices(self) -> list[tuple[int, bool]]:
@@ -196,7 +196,8 @@ def _days_told(days: float) -> str:
 
 
 def _divisors(number: int) -> list[int]:
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------

@@ -7,29 +7,36 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from induction.study.strict import Fraction, PositiveInt, Strict
+from induction.study.strict import Fraction, Strict
+
+MOST_STEPS = 10**9
+"""Greatest number of steps of a training."""
+
+Step = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+BatchSize = Annotated[int, Field(ge=1, le=2**24)]
+WeightDecay = Annotated[float, Field(ge=0, le=100)]
 
 
 class BatchGrowth(Strict):
     """Another number of sequences in a step, from a step on."""
 
-    step: PositiveInt = Field(description="The first step of this size.")
-    batch_size: PositiveInt = Field(description="Sequences of n_ctx tokens in a step.")
+    step: Step = Field(description="The first step of this size.")
+    batch_size: BatchSize = Field(description="Sequences of n_ctx tokens in a step.")
 
 
 class WeightDecayChange(Strict):
     """Another weight decay, from a step on."""
 
-    step: PositiveInt = Field(description="The first step that has it.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Decoupled, on matrices only.")
+    step: Step = Field(description="The first step that has it.")
+    weight_decay: WeightDecay = Field(description="Decoupled, on matrices only.")
 
 
 class RateDecay(Strict):
     """How the learning rates fall after the warm-up; its steps are named, so that training longer changes none."""
 
     shape: Literal["linear", "cosine"] = Field("cosine", description="Form of the fall.")
-    start: Annotated[int, Field(ge=0)] = Field(description="The step at which it begins.")
-    stop: PositiveInt = Field(description="The step from which on the rates stay.")
+    start: Annotated[int, Field(ge=0, le=MOST_STEPS)] = Field(description="The step at which it begins.")
+    stop: Step = Field(description="The step from which on the rates stay.")
     to: Fraction = Field(0.1, description="Share of the peak rates that is left.")
 
     @model_validator(mode="after")

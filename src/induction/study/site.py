@@ -1,18 +1,45 @@
 """What a cluster is like, said once: `profiles/slurm/site.yaml`. Jobs, placements and plans read it."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from induction.errors import InductionError, nearest
 from induction.study.reading import read_yaml, validate
-from induction.study.strict import PositiveFloat, PositiveInt, Strict
+from induction.study.strict import IMAGE_PATTERN, WORD_PATTERN, Line, Strict
 
 SITE_FILE = Path("profiles/slurm/site.yaml")
 
-Word = Annotated[str, Field(pattern=r"^[^\s'\"]+$")]
+Word = Annotated[str, Field(pattern=WORD_PATTERN, max_length=255)]
+Gigabytes = Annotated[float, Field(ge=1e-3, le=1e6)]
+Teraflops = Annotated[float, Field(ge=1e-6, le=1e6)]
+Cores = Annotated[int, Field(ge=1, le=100_000)]
+Minutes = Annotated[int, Field(ge=1, le=5_256_000)]  # ten years
+
+
+def _plain_options(text: str) -> str:
+    """See that a shell makes nothing but words of some options."""
+    try:
+        words = list(shlex.shlex(text, posix=True, punctuation_chars=True))
+    except ValueError:
+        raise ValueError(f"{text!r}: a quote is not closed") from None
+    found = [sign for sign in ("`", "$(", "${") if sign in text]
+    found += [word for word in words if word and set(word) <= set("();<>|&")]
+    if found or re.search(r"(^|\s)#", text):
+        raise ValueError(
+            f"{text!r}: a shell would take {found[0] if found else '#'} for something else than an option; permitted: "
+            "options as on a command line, and names such as $TMPDIR"
+        )
+    return text
+
+
+Options = Annotated[Line, AfterValidator(_plain_options)]
+"""Options of a program, as on a command line: they reach a shell as they stand."""
+Image = Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=1000)]
+"""Path or address of a container's image: Snakemake hands it to a shell without quotes."""
 
 
 class Gpu(NamedTuple):
@@ -45,11 +72,11 @@ class Slurm(Strict):
     cpu_partition: Word = Field(description="Partition of jobs that need no GPU: corpora, analysis, figures.")
     account: Word | None = Field(None, description="Account that is charged; default: the user's.")
     qos: Word | None = Field(None, description="Quality of service of all jobs; default: the partitions'.")
-    constraint: str | None = Field(None, description="Features that nodes of GPU jobs must have.")
-    gres: Annotated[str, Field(json_schema_extra={"pattern": _GRES})] | None = Field(
+    constraint: Line | None = Field(None, description="Features that nodes of GPU jobs must have.")
+    gres: Annotated[str, Field(max_length=255, json_schema_extra={"pattern": _GRES})] | None = Field(
         "gpu", description="Generic resource that stands for a GPU, without a count: gpu or gpu:TYPE; null: none."
     )
-    extra: str = Field("", description="Further options of sbatch for GPU jobs, as they stand.")
+    extra: Options = Field("", description="Further options of sbatch for GPU jobs, as they stand.")
 
     @field_validator("gres")
     @classmethod
@@ -72,13 +99,15 @@ class Node(Strict):
     gpu: Word | None = Field(
         None, description=f"Name of the GPU; of these memory and peak are known: {', '.join(GPUS)}."
     )
-    ranks: PositiveInt = Field(description="GPUs of a node; where ranks compute on CPUs, ranks of a node.")
-    cpus: PositiveInt = Field(description="CPU cores of a node.")
-    memory_gb: PositiveFloat = Field(description="Memory of a node that jobs may have, GB (10^9 bytes).")
-    gpu_memory_gb: PositiveFloat | None = Field(
+    ranks: Annotated[int, Field(ge=1, le=4096)] = Field(
+        description="GPUs of a node; where ranks compute on CPUs, ranks of a node."
+    )
+    cpus: Cores = Field(description="CPU cores of a node.")
+    memory_gb: Gigabytes = Field(description="Memory of a node that jobs may have, GB (10^9 bytes).")
+    gpu_memory_gb: Gigabytes | None = Field(
         None, description="Memory of a GPU, GB (10^9 bytes); default: its data sheet's."
     )
-    peak_tflops: PositiveFloat | None = Field(
+    peak_tflops: Teraflops | None = Field(
         None,
         description="Peak of a rank in dense bf16 products, 10^12 operations a second; default: the data sheet's.",
     )
@@ -102,22 +131,22 @@ class Node(Strict):
 class Jobs(Strict):
     """What a job may take, and what the training of a model should take."""
 
-    nodes: PositiveInt = Field(1, description="Greatest number of nodes of a job.")
-    minutes: PositiveInt = Field(1440, description="Greatest time limit of a job, minutes.")
-    cpu_minutes: PositiveInt | None = Field(
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="Greatest number of nodes of a job.")
+    minutes: Minutes = Field(1440, description="Greatest time limit of a job, minutes.")
+    cpu_minutes: Minutes | None = Field(
         None, description="Greatest time limit of a job without a GPU, minutes; default: that of all jobs."
     )
-    grace_seconds: PositiveInt = Field(
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
         300, description="Seconds before the time limit at which training saves its state and is put in line again."
     )
-    state_minutes: PositiveInt = Field(
+    state_minutes: Minutes = Field(
         60, description="Minutes from one saved state to the next while training; what a lost node costs at most."
     )
-    training_days: PositiveFloat = Field(
+    training_days: Annotated[float, Field(ge=1e-9, le=10_000)] = Field(
         7.0, description="Days that training a model should take at most: decides how many GPUs it gets."
     )
-    cpu_cores: PositiveInt = Field(16, description="Cores of a job that builds a corpus.")
-    cpu_memory_gb: PositiveFloat = Field(
+    cpu_cores: Cores = Field(16, description="Cores of a job that builds a corpus.")
+    cpu_memory_gb: Gigabytes = Field(
         64.0, description="Memory of a job that builds a corpus or analyses a model's losses, GB (10^9 bytes)."
     )
     least_zero_stage: Literal[0, 1, 2, 3] = Field(
@@ -143,13 +172,13 @@ class Jobs(Strict):
 class Speed(Strict):
     """Rates that plans and placements reckon with; replace them by what `induction costs` says of your own jobs."""
 
-    training_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(
+    training_utilisation: Annotated[float, Field(ge=1e-12, le=1)] = Field(
         0.35, description="Share of the peak that training reaches in products that the model asks for."
     )
-    measuring_utilisation: Annotated[float, Field(gt=0, le=1)] = Field(
+    measuring_utilisation: Annotated[float, Field(ge=1e-12, le=1)] = Field(
         0.03, description="The same of measuring, in float32, which tensor cores do not serve (H100: 67 of 989)."
     )
-    disk_gb_per_second: PositiveFloat = Field(
+    disk_gb_per_second: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
         1.0, description="Rate at which a job writes to the shared file system, GB (10^9 bytes) a second."
     )
 
@@ -157,11 +186,11 @@ class Speed(Strict):
 class Site(Strict):
     """A cluster."""
 
-    name: str = Field("this cluster", description="What plans and messages call it.")
-    container: Word | None = Field(
+    name: Line = Field("this cluster", description="What plans and messages call it.")
+    container: Image | None = Field(
         None, description="Apptainer image that jobs run in; default: the environment that Snakemake runs in."
     )
-    container_options: str = Field("", description="Further options of apptainer exec, as they stand.")
+    container_options: Options = Field("", description="Further options of apptainer exec, as they stand.")
     slurm: Slurm
     node: Node
     jobs: Jobs = Jobs()

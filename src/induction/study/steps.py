@@ -9,12 +9,7 @@ def snapshot_steps(rules: Iterable[SnapshotRule], n_steps: int) -> tuple[int, ..
     """Return the steps whose weights are kept, ascending: those of every rule, the first (0) and the last."""
     steps = {0, n_steps}
     for rule in rules:
-        stop = min(rule.stop or n_steps, n_steps)
-        if rule.powers_of_two:
-            powers = (2**exponent for exponent in range(stop.bit_length()))
-            steps.update(step for step in powers if rule.start <= step <= stop)
-        elif rule.every:
-            steps.update(range(rule.start, stop + 1, rule.every))
+        steps.update(rule.steps(n_steps))
     return tuple(sorted(steps))
 
 

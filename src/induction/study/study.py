@@ -6,6 +6,7 @@ The Snakefile asks this object and nothing else, so a dry run imports neither to
 import json
 import math
 import re
+import string
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -14,14 +15,34 @@ from typing import Any
 
 from induction.errors import InductionError, nearest
 from induction.study.architecture import Architecture
-from induction.study.config import ConfigFile, Family, FigureModels, ModelFields, ModelsFile, StudyConfig, Sweep
+from induction.study.config import (
+    MOST_SNAPSHOTS,
+    ConfigFile,
+    Family,
+    FigureModels,
+    ModelFields,
+    ModelsFile,
+    StudyConfig,
+    Sweep,
+)
 from induction.study.corpora import Corpus
 from induction.study.evaluation import Ablations
 from induction.study.reading import CONFIG_FILE, MODELS_FILE, read_yaml, validate
 from induction.study.steps import blocks, snapshot_steps
+from induction.study.strict import MOST_CHARACTERS, NAME_PATTERN
 
 TRAINING_VERSION = 1
 """Raised by hand when training is changed on purpose so that its numbers change; every model is then trained anew."""
+
+
+MOST_MODELS = 10_000
+"""Greatest number of models of a study."""
+_MOST_PARAMETERS = 2 * 10**12
+_MOST_LOGITS = 2**36
+_FORMAT = re.compile(r"[<>^]?0?[0-9]{0,2}(\.[0-9]{1,2})?[bdeEfgGnosxX%]?")
+"""How a field may be formatted in a name: alignment, zeros, width, digits, type."""
+_DIGITS = re.compile(r"[0-9._-]+([TZ][0-9._-]*)*")
+_WORDS = {"true", "false", "null", "none", "na"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,7 @@ class Study:
             family: _swept_anew(models_file.families[family], config.sweeps.get(family)) for family in config.families
         }
         self.models: dict[str, Model] = {}
+        folded: dict[str, str] = {}
         for family_name, family in self.families.items():
             for model in self._members(family_name, family):
                 if model.name in self.models:
@@ -94,11 +116,22 @@ class Study:
                         f"{MODELS_FILE}: families.{family_name}.name: two models are called {model.name}. "
                         f"Put every swept field into the name: {', '.join(_swept_fields(family)) or 'none is swept'}"
                     )
+                if (other := folded.setdefault(model.name.lower(), model.name)) != model.name:
+                    raise InductionError(
+                        f"{MODELS_FILE}: families.{family_name}.name: {model.name} and {other} differ in the case of "
+                        "letters alone, and some file systems keep both in one folder. Change one of the names."
+                    )
                 self.models[model.name] = model
 
     def _members(self, family_name: str, family: Family) -> list[Model]:
         where = f"families.{family_name}"
         swept = family.sweep.model_dump(exclude_none=True)
+        n_models = math.prod(map(len, swept.values())) * max(1, len(family.sizes))
+        if n_models + len(self.models) > MOST_MODELS:
+            raise InductionError(
+                f"{MODELS_FILE}: {where}.sweep: {n_models:,} models; a study has at most {MOST_MODELS:,}. Sweep fewer "
+                "fields or values."
+            )
         base = family.base.model_dump(exclude_unset=True)
         members = []
         sizes = [size.model_dump(exclude_unset=True) for size in family.sizes] or [{}]
@@ -112,19 +145,9 @@ class Study:
                 )
             self._check_context(where, fields)
             template = {"family": family_name, "label": family.label, **fields.model_dump()}
-            try:
-                name = family.name.format(**template)
-            except (KeyError, IndexError, ValueError) as error:
-                raise InductionError(
-                    f"{MODELS_FILE}: {where}.name: {family.name!r} cannot be filled in ({error}). "
-                    f"Permitted in braces: family, {', '.join(ModelFields.model_fields)}"
-                ) from None
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise InductionError(
-                    f"{MODELS_FILE}: {where}.name: {name!r} cannot be the name of a folder. "
-                    "Permitted: letters, digits and . _ - inside."
-                )
+            name = _filled_in(f"{where}.name", family.name, template)
             vocab_size = self.corpora[fields.corpus].vocab_size
+            _check_size(where, fields, vocab_size)
             group = f"{fields.corpus}, {family.group}" if family.group else fields.corpus
             members.append(Model(name, family_name, family.label, fields, vocab_size, group))
         return members
@@ -261,7 +284,7 @@ def load_study(folder: Path = Path(), study: str | None = None) -> Study:
     """
     config = validate(read_yaml(folder / CONFIG_FILE), ConfigFile, str(CONFIG_FILE))
     models_file = validate(read_yaml(folder / MODELS_FILE), ModelsFile, str(MODELS_FILE))
-    name = study or config.study
+    name = config.study if study is None else study
     if name not in config.studies:
         raise InductionError(
             f"{CONFIG_FILE}: study: no study is called {name}. Permitted: {', '.join(config.studies)}."
@@ -273,6 +296,82 @@ def load_study(folder: Path = Path(), study: str | None = None) -> Study:
     for figure, shown in chosen.figures.items():
         _check_families(f"studies.{name}.figures.{figure}.families", shown.families, chosen.families)
     return Study(name, chosen, models_file)
+
+
+def _filled_in(where: str, template: str, values: dict[str, Any]) -> str:
+    """Return a model's name: a template with plain names of fields in braces, filled in."""
+    permitted = f"Permitted in braces: family, {', '.join(ModelFields.model_fields)}"
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {template!r} cannot be filled in ({error}). {permitted}"
+        ) from None
+    for _, field, form, conversion in parts:
+        if field is None:
+            continue
+        if not field.isidentifier() or conversion:
+            raise InductionError(
+                f"{MODELS_FILE}: {where}: {template!r} cannot be filled in: {{{field}}} is not the plain name of a "
+                f"field. {permitted}"
+            )
+        if not _FORMAT.fullmatch(form or ""):
+            raise InductionError(
+                f"{MODELS_FILE}: {where}: {template!r} cannot be filled in: the format :{form} is not permitted. "
+                "Permitted: at most a width and digits of two figures each, and a type, such as :02d, :.1f or :g."
+            )
+    try:
+        name = template.format(**values)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {template!r} cannot be filled in ({error}). {permitted}"
+        ) from None
+    if len(name) > MOST_CHARACTERS or not re.fullmatch(NAME_PATTERN.strip("^$"), name):
+        shown = name if len(name) <= MOST_CHARACTERS else f"{name[:40]}…"
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {shown!r} cannot be the name of a folder. Permitted: up to {MOST_CHARACTERS} "
+            "letters, digits and . _ - inside."
+        )
+    if reads_as_value(name):
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {name!r} reads as a number, a date, a truth value or a missing value. Programs "
+            "that read the tables take names from the folders model=…, and would rename or merge models. Put a word "
+            f"into the name, such as m{name}."
+        )
+    return name
+
+
+def reads_as_value(name: str) -> bool:
+    """Return whether readers of partitioned tables may take a folder's name for anything but text."""
+    if name.lower() in _WORDS or _DIGITS.fullmatch(name):
+        return True
+    for number in (float, lambda text: int(text, 0)):
+        try:
+            number(name)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def _check_size(where: str, fields: ModelFields, vocab_size: int) -> None:
+    n_parameters = fields.n_parameters + 2 * vocab_size * fields.d_model
+    if n_parameters > _MOST_PARAMETERS:
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {n_parameters:,} parameters fit into no memory; permitted: {_MOST_PARAMETERS:,}. "
+            "Lower n_layers, d_model, n_heads, d_head or d_mlp."
+        )
+    n_snapshots = sum(len(rule.steps(fields.n_steps)) for rule in fields.snapshots)
+    if n_snapshots > MOST_SNAPSHOTS:
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: {n_snapshots:,} snapshots; permitted: {MOST_SNAPSHOTS:,}. Raise every in "
+            "the rules of snapshots, or lower n_steps."
+        )
+    if fields.n_ctx * vocab_size > _MOST_LOGITS:
+        raise InductionError(
+            f"{MODELS_FILE}: {where}: the logits of one sequence, n_ctx {fields.n_ctx} x vocab_size {vocab_size}, fit "
+            f"into no memory; permitted: {_MOST_LOGITS:,}. Lower n_ctx, or vocab_size of the corpus {fields.corpus}."
+        )
 
 
 def _check_families(where: str, asked: tuple[str, ...], permitted: Any) -> None:
@@ -300,4 +399,5 @@ def _swept_fields(family: Family) -> list[str]:
 
 
 def _spelled(chosen: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in chosen.items()) or "no sweep"
+    spelled = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "no sweep"
+    return spelled if len(spelled) <= 200 else f"{spelled[:200]}…"

@@ -2,15 +2,22 @@
 
 Parquet with zstd; float columns are byte-stream-split. Columns that a folder's name carries (`model=…/`) are not in
 the file, so Polars, DuckDB and pyarrow read a folder of parts as one table.
+
+Every page has a checksum (CRC32), and the footer a hash, which lies between the last page and the footer, where other
+readers do not look. Both are checked when a table is read.
 """
 
+import hashlib
 import json
+import os
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -19,7 +26,8 @@ import pyarrow.parquet as pq
 
 from induction import __version__
 from induction.errors import InductionError
-from induction.files import replacing
+from induction.files import cannot_read, is_fault_of_system, replacing
+from induction.identity import job_identity
 
 Kind = Literal["int64", "int16", "float32", "float64", "string", "bool", "float32[]"]
 
@@ -77,11 +85,9 @@ class Table:
             InductionError: a row breaks the declaration, or the disk is full.
         """
         with replacing(path) as temporary:
-            writer = Writer(self, path, temporary, provenance)
-            try:
+            with Writer(self, path, temporary, provenance) as writer:
                 yield writer
-            finally:
-                writer.close()
+            _seal(temporary)
 
     def write(self, path: Path, columns: dict[str, Any], **provenance: str) -> None:
         """Write all rows at once; see `writer`."""
@@ -124,8 +130,8 @@ class Table:
             wanted = None if columns is None else [column for column in columns if column not in in_path]
             try:
                 arrow = file.read(columns=wanted)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InductionError(f"{path}: damaged: {str(error).rstrip('.')}. {again}") from None
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise _unreadable(path, f"part of table {self.name}", "damaged", error) from None
         asked = [column.name for column in self.columns] if wanted is None else wanted
         if missing := [column for column in asked if column not in arrow.column_names]:
             raise InductionError(f"{path}: lacks {', '.join(missing)} of table {self.name}. {again}")
@@ -186,12 +192,19 @@ class Writer:
         self._table._check(rows, self._path)
         self._parquet.write_table(rows)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Finish the file; a table to which nothing was appended has its columns and no rows."""
-        if self._schema is None:
+        if kind is None and self._schema is None:
             self._open({})
-        assert self._parquet is not None
-        self._parquet.close()
+        if self._parquet is not None:
+            try:
+                self._parquet.close()
+            except (pa.ArrowException, OSError):
+                if kind is None:  # else it is the first error that counts
+                    raise
 
     def _open(self, sizes: dict[str, int]) -> None:
         fields = [column.arrow_field(sizes.get(column.name, 1)) for column in self._table.columns]
@@ -200,6 +213,7 @@ class Writer:
             "induction.schema_version": str(self._table.version),
             "induction.package_version": __version__,
             "induction.row": self._table.row,
+            "induction.identity": job_identity(),
             "induction.columns": json.dumps({column.name: column.about for column in self._table.columns}),
             **{f"induction.{name}": value for name, value in self._provenance.items()},
         }
@@ -213,23 +227,71 @@ class Writer:
             compression_level=3,
             use_dictionary=plain,
             use_byte_stream_split=split,
+            write_page_checksum=True,
         )
 
 
 def open_parquet(path: Path, what: str) -> pq.ParquetFile:
-    """Open a Parquet file; `what` it is, for messages.
+    """Open one of this package's Parquet files, with its footer checked; pages are checked when they are read.
+
+    Args:
+        path: the file.
+        what: what it is, for messages.
 
     Raises:
-        InductionError: it is missing or truncated.
+        InductionError: it is missing, truncated, cannot be read, or its footer has changed since it was written.
     """
     try:
-        return pq.ParquetFile(path)
+        _check_footer(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise InductionError(f"{path}: this {what} does not exist. Make it: snakemake {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InductionError(
-            f"{path}: not a whole Parquet file (truncated?): {str(error).rstrip('.')}. {remake(path)}"
-        ) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, what, "not a whole Parquet file (truncated?)", error) from None
+
+
+_SEAL = b"induction-footer"
+_FOOTER_END = struct.Struct("<I4s")  # length of the footer, and the magic number of Parquet
+
+
+def _seal(path: Path) -> None:
+    """Put the hash of a file's footer before it."""
+    with path.open("r+b") as file:
+        footer, start = _footer(file)
+        file.seek(start)
+        file.write(_SEAL + hashlib.sha256(footer).digest() + footer)
+
+
+def _check_footer(path: Path) -> None:
+    """See that a footer is the one that was written; one without a hash, of an earlier version, is taken as it is."""
+    with path.open("rb") as file:
+        footer, start = _footer(file)
+        digest = hashlib.sha256(footer).digest()
+        file.seek(max(start - len(_SEAL) - len(digest), 0))
+        before = file.read(len(_SEAL) + len(digest))
+    if before.startswith(_SEAL) and before != _SEAL + digest:
+        raise ValueError("the footer has changed since it was written")
+
+
+def _footer(file: BinaryIO) -> tuple[bytes, int]:
+    """Return the footer of a Parquet file, with its length and all that follows, and where it starts."""
+    size = file.seek(0, os.SEEK_END)
+    if size < _FOOTER_END.size:
+        raise ValueError(f"{size} bytes are too few")
+    file.seek(size - _FOOTER_END.size)
+    length, magic = _FOOTER_END.unpack(file.read())
+    start = size - _FOOTER_END.size - length
+    if magic != b"PAR1" or start < 0:
+        raise ValueError("it does not end as a Parquet file does")
+    file.seek(start)
+    return file.read(), start
+
+
+def _unreadable(path: Path, what: str, said: str, error: Exception) -> InductionError:
+    """Return the error of a file that is damaged, or that the operating system does not let us read."""
+    if isinstance(error, OSError) and is_fault_of_system(error):
+        return cannot_read(path, what, error)
+    return InductionError(f"{path}: {said}: {str(error).rstrip('.')}. {remake(path)}")
 
 
 def remake(path: Path) -> str:

@@ -13,7 +13,9 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from numpy.typing import NDArray
 
 from induction.errors import InductionError
-from induction.files import fingerprint, write_json
+from induction.files import fingerprint
+from induction.identity import job_identity
+from induction.models.snapshots import write_block
 from induction.models.tensor_files import tensor_writer
 from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
@@ -28,6 +30,8 @@ from induction.train.states import Progress, States
 from induction.train.stopping import LIMIT, Stop, alone, queue_again, stop_asked
 from induction.train.zero import ZeroEngine
 
+_ENTRY = ("step", "tokens", "file", "sha256")
+
 
 class Tokens(Protocol):
     """Training tokens in the order of the shards; `induction.corpus` has one."""
@@ -38,8 +42,12 @@ class Tokens(Protocol):
         ...
 
     @property
-    def fingerprint(self) -> str:
-        """What identifies them."""
+    def training_fingerprint(self) -> str:
+        """What identifies them; held-out documents that are dropped do not change it."""
+        ...
+
+    def verify(self, part: int, n_parts: int) -> None:
+        """See that one of so many parts of them is what was written; reads all of it."""
         ...
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -98,13 +106,14 @@ def train(
     schedule = Schedule(settings)
     _see_that_tokens_suffice(tokens, tokens_needed, schedule, architecture.n_ctx, settings["corpus"])
     identity = fingerprint(
-        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.fingerprint}]
+        [recipe["training_version"], recipe["architecture"], {**settings, "corpus": tokens.training_fingerprint}]
     )
     states = States(manifest.parent, identity, ranks)
     order = DataOrder((tokens.n_train_tokens - 1) // architecture.n_ctx, settings["seed"])
     data = _Data(tokens, order, schedule, architecture.n_ctx)
     with nullcontext(stop) if stop else stop_asked() as signals, alone(manifest.parent, ranks, signals):
         resumed = states.latest(recipe["start"], steps)
+        tokens.verify(ranks.rank, ranks.n_ranks)  # together the ranks read all of them, each a part
         engine = _engine(how, architecture, settings, ranks, fresh=resumed is None)
         progress, kept = resumed or Progress(0, recipe["start"]), -1
         if resumed:
@@ -139,7 +148,7 @@ def train(
                     raise SystemExit(128 + asked)
                 _step(engine, progress, settings, schedule, data, watch, reporter)
         if ranks.first:
-            _write(progress, recipe, identity, tokens.fingerprint, manifest, table)
+            _write(progress, recipe, identity, tokens.training_fingerprint, manifest, table)
         ranks.wait()
 
 
@@ -268,15 +277,15 @@ def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: st
     with TRAINING.writer(table, recipe=identity, corpus=corpus) as rows:
         if progress.rows:
             rows.append({name: [row[name] for row in progress.rows] for name in progress.rows[0]})
-    write_json(
+    write_block(
         manifest,
-        {
-            "architecture": recipe["architecture"],
-            "recipe": fingerprint(recipe),
-            "identity": identity,
-            "corpus": corpus,
-            "snapshots": progress.snapshots,
-        },
+        recipe["architecture"],
+        recipe=fingerprint(recipe),
+        identity=identity,
+        job=job_identity(),
+        corpus=corpus,
+        # In this order, whether they come from this process or from a state: the same bytes whatever was resumed.
+        snapshots=[{name: entry[name] for name in _ENTRY} for entry in progress.snapshots],
     )
 
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from induction.files import json_rows
 from induction.models.transformer import Transformer
-from induction.tables.places import PROGRESS
+from induction.places import PROGRESS
+from induction.tables.progress import progress_rows
 
 _PLAIN_LINE_SECONDS = 15.0
 
@@ -61,7 +61,9 @@ class Reporter:
     ) -> None:
         self._name, self._first, self._last, self._speaks, self._watch = manifest.stem, first, last, speaks, watch
         self._path = manifest.parent / PROGRESS
-        self._looks = _looks_until(first, self._path) if speaks else []
+        earlier = _looks_until(first, self._path) if speaks else []
+        self._looks = [look for look in earlier if watch is None or _is_of(watch, look)]
+        self._unwritten = False
         self._state = watch.phase_change(self._looks)[0] if watch else None
         if speaks and not first:
             self._path.unlink(missing_ok=True)  # of an earlier training
@@ -99,14 +101,23 @@ class Reporter:
             return
         row = {"block": self._name, "step": step, "last": self._last, "tokens": tokens, "loss": loss}
         row |= {"tokens_per_second": speed, "time": time.time(), "look": look}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._append(json.dumps(row) + "\n")
         if due and self._bar.disable:
             left = (time.monotonic() - self._began) / (step - self._first) * (self._last - step)
             place = f"{self._name}: step {step}/{self._last}"
             self._say(f"{place}, loss {loss:.3f}, {speed:,.0f} tokens/s{gist}, {left:.0f} s left")
         if due:
             self._spoke = time.monotonic()
+
+    def _append(self, line: str) -> None:
+        """Write a line for those who watch; where that fails, say so once and go on: training does not depend on it."""
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            if not self._unwritten:
+                self._say(f"{self._path}: cannot be written ({error.strerror}); training goes on without it")
+            self._unwritten = True
 
     def _note(self, look: dict[str, Any]) -> None:
         """Keep a look with what it and those before it say of the phase change; say so when that turns."""
@@ -137,13 +148,23 @@ def _looks_until(step: int, path: Path) -> list[dict[str, Any]]:
     looks: dict[int, dict[str, Any]] = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+    except OSError:  # none yet, or one that cannot be read: what was seen before is not known
         return []
-    if text and not text.endswith("\n"):
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")
-    for row in json_rows(text):
-        look = row.get("look")
+    for row in progress_rows(text):
+        look = row["look"]
         if look and look["step"] <= step:
             looks[look["step"]] = look
     return [looks[key] for key in sorted(looks)]
+
+
+def _is_of(watch: Watch, look: Look) -> bool:
+    """Return whether a look holds what a watch reads; one of another watch, or of a damaged line, may not."""
+    try:
+        watch.told(look)
+        watch.phase_change([look])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True

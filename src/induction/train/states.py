@@ -5,6 +5,7 @@ on from it on any number of ranks.
 """
 
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,13 +15,15 @@ from typing import Any
 
 from torch import Tensor
 
-from induction.errors import InductionError
-from induction.files import sha256_file
-from induction.models.tensor_files import open_tensors, tensor_writer
+from induction.errors import InductionError, UnreadableError
+from induction.files import cannot_read, remove_abandoned, sha256_file
+from induction.models.tensor_files import SEAL, check_seal, open_tensors, tensor_writer
 from induction.train.engine import Engine
 from induction.train.ranks import Ranks
 
-_FORMAT = 2
+_FORMAT = 3
+_UNSEALED = 2
+"""The format of earlier versions, without a hash: read as it stands."""
 _NAME = re.compile(r"state-(\d{8})(?:-\d+-of-\d+)?\.safetensors")
 
 
@@ -73,7 +76,7 @@ class States:
         if n_ranks > 1:
             # All ranks bring every tensor together; then each writes its own, all at the same time.
             tensors = [(name, tensor.cpu()) for name, tensor in tensors if name in own]
-        with tensor_writer(self._folder / names[rank], own, about, hashed=False) as writer:
+        with tensor_writer(self._folder / names[rank], own, about, sealed=True) as writer:
             for name, tensor in tensors:
                 writer.append(name, tensor)
         self._ranks.wait()
@@ -110,15 +113,28 @@ class States:
     def forget(self, start: int, last: int, keep: Iterable[int]) -> None:
         """Delete the states after step `start` up to step `last` but those to keep, and what killed savings left."""
         if self._ranks.first:
-            for path in self._folder.glob(".state-*.partial"):
-                path.unlink(missing_ok=True)
+            remove_abandoned(self._folder, ".state-*.partial")
             for step, paths in self._paths().items():
                 if start < step <= last and step not in set(keep):
                     for path in paths:
                         path.unlink(missing_ok=True)
 
     def _latest_step(self, start: int, snapshots: Sequence[int]) -> int | None:
-        for step in sorted((step for step in self._paths() if step <= snapshots[-1]), reverse=True):
+        paths = self._paths()
+        for step in sorted((step for step in paths if step <= snapshots[-1]), reverse=True):
+            try:
+                for path in paths[step]:
+                    _check(path)
+            except UnreadableError:
+                raise
+            except InductionError as error:
+                print(
+                    f"{error}. Training resumes from an earlier state, or starts again where there is none; "
+                    "the weights will be the same.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                continue
             try:
                 with self._open(step) as (_, about):
                     written = _within(about["snapshots"], snapshots)
@@ -138,7 +154,7 @@ class States:
             parts: dict[tuple[int, int], list[tuple[Mapping[str, Tensor], dict[str, Any]]]] = {}
             for path in self._paths().get(step, ()):
                 tensors, about = opened.enter_context(open_tensors(path, "state"))
-                if about.get("format") == _FORMAT and about["identity"] == self._identity:
+                if about.get("format") in (_FORMAT, _UNSEALED) and about["identity"] == self._identity:
                     parts.setdefault((about.get("saving", 0), about["n_parts"]), []).append((tensors, about))
             for (_, n_parts), found in sorted(parts.items(), reverse=True):
                 if len(found) == n_parts:
@@ -156,7 +172,18 @@ class States:
 
     def _is_whole(self, entry: dict[str, Any]) -> bool:
         path = self._folder / entry["file"]
-        return path.is_file() and sha256_file(path) == str(entry["sha256"])
+        try:
+            return path.is_file() and sha256_file(path) == str(entry["sha256"])
+        except OSError as error:
+            raise cannot_read(path, "snapshot", error) from error
+
+
+def _check(path: Path) -> None:
+    """See that a state's file holds what was written; reads all of it."""
+    with open_tensors(path, "state") as (_, about):
+        is_sealed = SEAL in about or about.get("format") != _UNSEALED
+    if is_sealed:
+        check_seal(path, "state")
 
 
 def _within(entries: Iterable[dict[str, Any]], steps: Sequence[int]) -> list[dict[str, Any]]:

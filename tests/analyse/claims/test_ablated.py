@@ -4,11 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analyse.claims.planted_study import STEPS, TOKENS_A_STEP, evidence, grown, member, merged, seeds
 from induction.analyse.claims import ablated
 from induction.analyse.claims.judging import NotTestableError
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from induction.tables.idealised import AFTER_ONE, AFTER_TWO, PREVIOUS_TOKEN
 
 LAST = int(STEPS[-1])
@@ -72,10 +73,10 @@ def attention_only(effects, heads=ONE_INDUCTION, n_seeds=1):
 @pytest.mark.parametrize(
     ("effects", "share", "verdict"),
     [
-        ({INDUCTION: (0.5, 0.01), PREVIOUS: (0.02, 0.01), OTHER: (-0.4, 0.01)}, 0.5 / 0.52, HOLDS),
-        ({INDUCTION: (0.1, 0.01), PREVIOUS: (0.5, 0.01), OTHER: (-0.4, 0.01)}, 0.1 / 0.6, FAILS),
-        ({INDUCTION: (0.5, 0.01), PREVIOUS: (0.25, 0.01), OTHER: (0.0, 0.01)}, 0.5 / 0.75, CANNOT_BE_TOLD),
-        ({INDUCTION: (0.17, 0.08), PREVIOUS: (0.0425, 0.08), OTHER: (-0.4, 0.01)}, 0.8, CANNOT_BE_TOLD),
+        ({INDUCTION: (0.5, 0.01), PREVIOUS: (0.02, 0.01), OTHER: (-0.4, 0.01)}, 0.5 / 0.52, SUPPORTED),
+        ({INDUCTION: (0.1, 0.01), PREVIOUS: (0.5, 0.01), OTHER: (-0.4, 0.01)}, 0.1 / 0.6, NOT_SUPPORTED),
+        ({INDUCTION: (0.5, 0.01), PREVIOUS: (0.25, 0.01), OTHER: (0.0, 0.01)}, 0.5 / 0.75, INCONCLUSIVE),
+        ({INDUCTION: (0.17, 0.08), PREVIOUS: (0.0425, 0.08), OTHER: (-0.4, 0.01)}, 0.8, INCONCLUSIVE),
     ],
 )
 def test_share_of_induction_heads_in_what_ablations_cost(effects, share, verdict):
@@ -114,7 +115,7 @@ def test_heads_that_may_cost_something_lower_the_interval():
 def test_where_no_head_costs_anything_there_is_no_share():
     (judged,) = ablated.from_induction_heads(attention_only({INDUCTION: (-0.1, 0.01), OTHER: (0.0, 0.01)}))
     assert judged.estimate is None
-    assert judged.verdict == CANNOT_BE_TOLD
+    assert judged.verdict == INCONCLUSIVE
 
 
 def test_of_noise_alone_there_is_no_share():
@@ -122,7 +123,7 @@ def test_of_noise_alone_there_is_no_share():
     heads = [{"layer": 0, "head": head} for head in range(8)]
     (judged,) = ablated.from_induction_heads(attention_only(effects, heads))
     assert judged.estimate is None
-    assert judged.verdict == CANNOT_BE_TOLD
+    assert judged.verdict == INCONCLUSIVE
 
 
 def test_three_seeds_give_an_interval_over_seeds():
@@ -137,7 +138,7 @@ def test_three_seeds_give_an_interval_over_seeds():
     half = 4.302653 * 0.1 / 3**0.5  # Student's t of two degrees of freedom, the shares' deviation 0.1
     assert judged.estimate.over == "seeds"
     assert judged.estimate[:3] == pytest.approx((0.8, 0.8 - half, 0.8 + half), abs=1e-6)
-    assert judged.verdict == HOLDS
+    assert judged.verdict == SUPPORTED
     assert judged.reason.endswith("; 3 seeds")
 
 
@@ -164,23 +165,49 @@ def test_without_attention_only_models_of_two_layers_the_message_says_what_to_ad
         )
 
 
-def others(n_raising, n_lowering):
-    """Heads that raise by five errors, or lower by one, beside an induction head that costs."""
-    heads = [{"layer": 0, "head": head} for head in range(n_raising + n_lowering)] + [HEADS[2]]
-    effects = {(0, head): (-0.05, 0.01) if head < n_raising else (0.01, 0.01) for head in range(n_raising + n_lowering)}
-    return attention_only(effects | {INDUCTION: (0.5, 0.01)}, heads)
+def others(*of_models):
+    """Models beside whose induction head some heads raise by five errors, some lower by five, and some do neither."""
+    models = [member(f"attn-{number}", d_model=64 * (number + 1)) for number in range(len(of_models))]
+    tables = []
+    for model, (n_raising, n_lowering, n_neither) in zip(models, of_models, strict=True):
+        changes = [(-0.05, 0.01)] * n_raising + [(0.05, 0.01)] * n_lowering + [(-0.015, 0.01)] * n_neither
+        heads = [*({"layer": 0, "head": head} for head in range(len(changes))), HEADS[2]]
+        effects = {(0, head): change for head, change in enumerate(changes)} | {INDUCTION: (0.5, 0.01)}
+        tables.append(merged(grown(model, heads=heads), ablations(model, effects)))
+    return evidence(models, merged(*tables))
 
 
-@pytest.mark.parametrize(("n_raising", "verdict"), [(11, HOLDS), (1, FAILS), (7, CANNOT_BE_TOLD)])
-def test_share_of_other_heads_whose_ablation_raises(n_raising, verdict):
-    (judged,) = ablated.others_raise(others(n_raising, 12 - n_raising))
-    assert judged.estimate.value == n_raising / 12
-    assert judged.estimate.over == "heads"
+@pytest.mark.parametrize(
+    ("of_models", "verdict"),
+    [
+        ([(12, 0, 0)] * 6, SUPPORTED),
+        ([(1, 11, 0)] * 6, NOT_SUPPORTED),
+        ([(7, 5, 0)] * 6, INCONCLUSIVE),
+        ([(12, 0, 0)], INCONCLUSIVE),  # heads of one model are one observation
+        ([(13, 0, 14)] * 6, INCONCLUSIVE),  # less than half surely raise, though all changes have that sign
+        ([(12, 0, 0)] * 3 + [(0, 12, 0)] * 3, INCONCLUSIVE),
+    ],
+)
+def test_other_heads_are_judged_by_model_with_their_errors(of_models, verdict):
+    (judged,) = ablated.others_raise(others(*of_models))
+    raised = np.mean([n_raising / sum(counts) for counts in of_models for n_raising in counts[:1]])
+    n, z2 = len(of_models), stats.norm.ppf(0.975) ** 2
+    half = (z2 * (raised * (1 - raised) / n + z2 / (4 * n * n))) ** 0.5  # Wilson's interval of n trials
+    ends = [(raised + z2 / (2 * n) + sign * half) / (1 + z2 / n) for sign in (-1, 1)]
+    assert judged.estimate[:3] == pytest.approx((raised, *ends))
+    assert judged.estimate.over == "models"
     assert judged.verdict == verdict
-    assert f"rises without {n_raising} and falls without 0; one seed" in judged.reason
 
 
-def test_heads_of_all_attention_only_models_with_induction_heads_are_pooled():
+def test_the_reason_gives_each_models_counts_and_a_sign_test_over_models():
+    (judged,) = ablated.others_raise(others((3, 1, 0), (4, 0, 3), (2, 0, 2), (0, 1, 0), (1, 1, 0)))
+    assert "rises without 10 of 18 other heads and falls without 3 (by model, of 1 or 2 or 4 or 7: " in judged.reason
+    assert "attn-0 3 up and 1 down, attn-1 4 up and 0 down" in judged.reason
+    # of four models in which they differ three have more: (4 + 1) / 2^4
+    assert "in 3 of the models, fewer in 1 (one-sided sign test over models: 0.31); one seed" in judged.reason
+
+
+def test_heads_of_all_attention_only_models_with_induction_heads_count():
     models = [member("a"), member("b", d_model=256), member("none", d_model=64), member("mlp", d_mlp=512)]
     heads = {"none": HEADS[:2]}
     found = evidence(
@@ -192,6 +219,7 @@ def test_heads_of_all_attention_only_models_with_induction_heads_are_pooled():
     )
     (judged,) = ablated.others_raise(found)
     assert "without 2 of 4 other heads" in judged.reason
+    assert "Mean share over 2 models: 50%" in judged.reason
 
 
 def test_without_induction_heads_nothing_is_told_of_the_others():
@@ -202,7 +230,7 @@ def test_without_induction_heads_nothing_is_told_of_the_others():
 
 
 @pytest.mark.parametrize(
-    ("of_others", "error", "verdict"), [(0.1, 0.02, HOLDS), (0.9, 0.02, FAILS), (0.55, 0.2, CANNOT_BE_TOLD)]
+    ("of_others", "error", "verdict"), [(0.1, 0.02, SUPPORTED), (0.9, 0.02, NOT_SUPPORTED), (0.55, 0.2, INCONCLUSIVE)]
 )
 def test_the_foremost_induction_head_against_the_foremost_other(of_others, error, verdict):
     undone = {INDUCTION: (0.6, error), SECOND_BEST: (0.2, error), PREVIOUS: (of_others, error), OTHER: (-0.3, error)}
@@ -221,7 +249,7 @@ def test_noise_of_many_other_heads_does_not_move_the_interval():
     (judged,) = ablated.extreme(study(lambda model: attributions(model, undone), [member("attn")], heads))
     middle = (judged.estimate.low + judged.estimate.high) / 2
     assert middle == pytest.approx(0.2, abs=0.05)  # the greatest of 100 noises is 2.5 errors, 0.13
-    assert judged.verdict == HOLDS
+    assert judged.verdict == SUPPORTED
 
 
 def test_without_a_window_no_extreme_can_be_told():
@@ -230,7 +258,7 @@ def test_without_a_window_no_extreme_can_be_told():
 
 
 @pytest.mark.parametrize(
-    ("cost", "error", "verdict"), [(0.2, 0.02, HOLDS), (0.0, 0.01, FAILS), (0.06, 0.05, CANNOT_BE_TOLD)]
+    ("cost", "error", "verdict"), [(0.2, 0.02, SUPPORTED), (0.0, 0.01, NOT_SUPPORTED), (0.06, 0.05, INCONCLUSIVE)]
 )
 def test_cost_of_the_best_induction_head_with_mlps(cost, error, verdict):
     found = study(
@@ -255,11 +283,11 @@ def test_without_mlps_the_message_says_so():
 @pytest.mark.parametrize(
     ("shares", "gap", "verdict"),
     [
-        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.7, AFTER_TWO: 0.85}, 0.1, HOLDS),
-        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.3, AFTER_TWO: 0.75}, -0.35, FAILS),
-        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.65, AFTER_TWO: 0.91}, 0.16, CANNOT_BE_TOLD),
-        ({AFTER_ONE: 0.65, AFTER_TWO: 0.76}, 0.01, CANNOT_BE_TOLD),
-        ({PREVIOUS_TOKEN: None, AFTER_ONE: 0.3, AFTER_TWO: 0.75}, -0.35, FAILS),
+        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.7, AFTER_TWO: 0.85}, 0.1, SUPPORTED),
+        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.3, AFTER_TWO: 0.75}, -0.35, NOT_SUPPORTED),
+        ({PREVIOUS_TOKEN: 0.95, AFTER_ONE: 0.65, AFTER_TWO: 0.91}, 0.16, INCONCLUSIVE),
+        ({AFTER_ONE: 0.65, AFTER_TWO: 0.76}, 0.01, INCONCLUSIVE),
+        ({PREVIOUS_TOKEN: None, AFTER_ONE: 0.3, AFTER_TWO: 0.75}, -0.35, NOT_SUPPORTED),
     ],
 )
 def test_recovered_shares_against_the_papers(shares, gap, verdict):
@@ -280,7 +308,7 @@ def test_three_seeds_of_recovered_shares():
     )
     (judged,) = ablated.idealised(tables)
     assert judged.estimate.over == "seeds"
-    assert judged.verdict == HOLDS  # 4.303 * 0.05 / sqrt(3) = 0.124
+    assert judged.verdict == SUPPORTED  # 4.303 * 0.05 / sqrt(3) = 0.124
 
 
 def test_without_idealised_heads_the_message_says_which_model_is_needed():

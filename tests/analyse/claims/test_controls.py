@@ -5,7 +5,7 @@ import pytest
 from analyse.claims.planted_study import MILLION, Change, evidence, grown, member, merged, seeds
 from induction.analyse.claims import controls
 from induction.analyse.claims.judging import NotTestableError
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 WARMUP_STEPS = (50, 600)
 MOVED = 550 * 2048
@@ -36,16 +36,16 @@ def with_longer_warmup(*windows):
 @pytest.mark.parametrize(
     ("windows", "verdict"),
     [
-        ([(WINDOW, WINDOW)], HOLDS),
-        ([(WINDOW, moved(MOVED))], FAILS),
-        ([(WINDOW, moved(-MOVED))], FAILS),
-        ([(WINDOW, moved(MOVED / 2))], CANNOT_BE_TOLD),
-        ([(WINDOW, None)], FAILS),
-        ([(None, WINDOW)], FAILS),
-        ([(None, None)], CANNOT_BE_TOLD),
-        ([(WINDOW, WINDOW)] * 3, HOLDS),
-        ([(WINDOW, WINDOW), (WINDOW, None)], CANNOT_BE_TOLD),
-        ([(WINDOW, moved(MOVED)), (WINDOW, None)], FAILS),
+        ([(WINDOW, WINDOW)], SUPPORTED),
+        ([(WINDOW, moved(MOVED))], NOT_SUPPORTED),
+        ([(WINDOW, moved(-MOVED))], NOT_SUPPORTED),
+        ([(WINDOW, moved(MOVED / 2))], INCONCLUSIVE),
+        ([(WINDOW, None)], NOT_SUPPORTED),
+        ([(None, WINDOW)], NOT_SUPPORTED),
+        ([(None, None)], INCONCLUSIVE),
+        ([(WINDOW, WINDOW)] * 3, SUPPORTED),
+        ([(WINDOW, WINDOW), (WINDOW, None)], INCONCLUSIVE),
+        ([(WINDOW, moved(MOVED)), (WINDOW, None)], NOT_SUPPORTED),
     ],
 )
 def test_10_asks_whether_the_window_follows_the_warmup(windows, verdict):
@@ -87,13 +87,13 @@ def on_books(*of_seeds, alike=True):
 @pytest.mark.parametrize(
     ("of_seeds", "verdict"),
     [
-        ([(True, HEAD)], HOLDS),
-        ([(False, NO_HEAD)], FAILS),
-        ([(True, NO_HEAD)], CANNOT_BE_TOLD),
-        ([(False, HEAD)], CANNOT_BE_TOLD),
-        ([(True, HEAD | {"prefix_matching": 0.31})], CANNOT_BE_TOLD),  # the interval reaches 0.3
-        ([(True, HEAD), (False, HEAD), (True, HEAD)], CANNOT_BE_TOLD),
-        ([(True, HEAD)] * 3, HOLDS),
+        ([(True, HEAD)], SUPPORTED),
+        ([(False, NO_HEAD)], NOT_SUPPORTED),
+        ([(True, NO_HEAD)], INCONCLUSIVE),
+        ([(False, HEAD)], INCONCLUSIVE),
+        ([(True, HEAD | {"prefix_matching": 0.31})], INCONCLUSIVE),  # the interval reaches 0.3
+        ([(True, HEAD), (False, HEAD), (True, HEAD)], INCONCLUSIVE),
+        ([(True, HEAD)] * 3, SUPPORTED),
     ],
 )
 @pytest.mark.parametrize("alike", [True, False])

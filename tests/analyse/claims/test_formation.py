@@ -18,7 +18,7 @@ from analyse.claims.planted_study import (
 )
 from induction.analyse.claims import formation
 from induction.analyse.claims.judging import NotTestableError
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 WINDOW = {"icl": (2 * MILLION, 3 * MILLION)}
 INSIDE = 0.9  # of a planted fall
@@ -54,7 +54,8 @@ def test_what_a_ramp_leaves_of_a_step_in_the_middle_is_a_quarter():
 
 def test_1_holds_for_a_step():
     said = one_of(two_layers(formation.abrupt, icl=lambda t: -0.05 + fall(2.54 * MILLION, 2.58 * MILLION, 0.35)(t)))
-    assert said.verdict == HOLDS
+    assert said.agreement.verdict == SUPPORTED
+    assert said.verdict == INCONCLUSIVE  # one seed, at the chance below
     assert said.estimate.low > 1
     assert "from -0.05 to -0.40 nats" in said.reason
     assert "overlaps the window 2.00 to 3.00M" in said.reason
@@ -65,18 +66,18 @@ def test_1_holds_for_a_step():
 
 
 def test_1_fails_for_a_ramp():
-    assert one_of(two_layers(formation.abrupt, icl=lambda t: -0.4 * t / TOKENS[-1])).verdict == FAILS
+    assert one_of(two_layers(formation.abrupt, icl=lambda t: -0.4 * t / TOKENS[-1])).verdict == NOT_SUPPORTED
 
 
 def test_1_cannot_be_told_of_a_step_from_a_score_that_is_not_small():
     said = one_of(two_layers(formation.abrupt, icl=lambda t: -0.3 + fall(2.54 * MILLION, 2.58 * MILLION, 0.35)(t)))
     assert said.estimate.low > 1
-    assert said.verdict == CANNOT_BE_TOLD
+    assert said.verdict == INCONCLUSIVE
 
 
 def test_1_without_a_window_says_so():
     said = one_of(two_layers(formation.abrupt, {}, icl=lambda t: -0.4 * t / TOKENS[-1]))
-    assert (said.verdict, said.chance) == (FAILS, None)
+    assert (said.verdict, said.chance) == (NOT_SUPPORTED, None)
     assert "no window" in said.reason
 
 
@@ -85,11 +86,22 @@ def test_1_is_over_seeds_where_there_are_some():
     assert (said.estimate.over, said.estimate.n_seeds) == ("seeds", 3)
     assert "overlaps in 3 of 3 seeds" in said.reason
     assert said.chance < 0.2**3
+    assert said.verdict == SUPPORTED
+
+
+@pytest.mark.parametrize("windows", [{}, {"icl": (5 * MILLION, 6 * MILLION)}])
+def test_1_is_inconclusive_where_the_step_is_in_no_window(windows):
+    def icl(tokens):
+        return -0.05 + fall(2.54 * MILLION, 2.58 * MILLION, 0.35)(tokens)
+
+    said = one_of(two_layers(formation.abrupt, windows, n_seeds=4, icl=icl))
+    assert said.estimate.low > 1
+    assert said.verdict == INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
     ("later", "own_noise", "verdict"),
-    [(0.0, 0.002, HOLDS), (0.5, 0.002, FAILS), (-0.3, 0.002, FAILS), (0.14, 0.02, CANNOT_BE_TOLD)],
+    [(0.0, 0.002, SUPPORTED), (0.5, 0.002, NOT_SUPPORTED), (-0.3, 0.002, NOT_SUPPORTED), (0.14, 0.02, INCONCLUSIVE)],
 )
 def test_2_compares_the_drift_with_the_jump(later, own_noise, verdict):
     def icl(tokens):
@@ -100,7 +112,7 @@ def test_2_compares_the_drift_with_the_jump(later, own_noise, verdict):
     assert said.estimate.value == pytest.approx((0.05 * 0.35 + later) / (INSIDE * 0.35), abs=0.05)
 
 
-@pytest.mark.parametrize(("base", "verdict"), [(-0.05, HOLDS), (-0.2, CANNOT_BE_TOLD), (-0.6, FAILS)])
+@pytest.mark.parametrize(("base", "verdict"), [(-0.05, SUPPORTED), (-0.2, INCONCLUSIVE), (-0.6, NOT_SUPPORTED)])
 def test_3_compares_the_jump_with_the_final_score(base, verdict):
     said = one_of(two_layers(formation.inside_window, icl=lambda t: base + fall(2 * MILLION, 3 * MILLION, 0.35)(t)))
     assert said.verdict == verdict
@@ -110,7 +122,7 @@ def test_3_compares_the_jump_with_the_final_score(base, verdict):
 @pytest.mark.parametrize("judge", [formation.constant_after, formation.inside_window, formation.slope])
 def test_without_a_window_nothing_can_be_told_and_the_reason_is_that_of_phases(judge):
     said = one_of(two_layers(judge, {}, why_none="falls by 0.01; 0.12 is needed"))
-    assert (said.verdict, said.estimate) == (CANNOT_BE_TOLD, None)
+    assert (said.verdict, said.estimate) == (INCONCLUSIVE, None)
     assert said.reason == "In-context learning has no window: falls by 0.01; 0.12 is needed; one seed"
 
 
@@ -130,12 +142,12 @@ def test_a_resample_without_a_window_is_looked_at_over_the_models():
     own = tables["onsets"].filter(resample=3, signal="icl")
     assert (start_N[4], end_N[4]) == (own["start_tokens"].item(), own["end_tokens"].item())
     assert set(np.delete(start_N, 4)) == {2 * MILLION}
-    assert formation.inside_window(few)[0].verdict == HOLDS
+    assert formation.inside_window(few)[0].verdict == SUPPORTED
 
 
 @pytest.mark.parametrize(
     ("size", "own_noise", "verdict"),
-    [(0.35, 0.002, HOLDS), (0.02, 0.002, FAILS), (0.05 / INSIDE / TILT, 0.02, CANNOT_BE_TOLD)],
+    [(0.35, 0.002, SUPPORTED), (0.02, 0.002, NOT_SUPPORTED), (0.05 / INSIDE / TILT, 0.02, INCONCLUSIVE)],
 )
 def test_12_reads_the_change_of_the_slope(size, own_noise, verdict):
     icl = fall(2 * MILLION, 3 * MILLION, size)
@@ -153,12 +165,12 @@ def single_and_two(single, two=None, smeared=False):
 @pytest.mark.parametrize(
     ("single", "verdict"),
     [
-        ({}, HOLDS),
-        ({"changes": WINDOW, "heads": INDUCTION}, FAILS),
-        ({"icl": lambda _: -0.6}, FAILS),
-        ({"changes": WINDOW, "icl": lambda _: -0.05}, CANNOT_BE_TOLD),
-        ({"heads": INDUCTION}, CANNOT_BE_TOLD),
-        ({"icl": lambda _: -0.4, "own_noise": 0.01}, CANNOT_BE_TOLD),
+        ({}, SUPPORTED),
+        ({"changes": WINDOW, "heads": INDUCTION}, NOT_SUPPORTED),
+        ({"icl": lambda _: -0.6}, NOT_SUPPORTED),
+        ({"changes": WINDOW, "icl": lambda _: -0.05}, INCONCLUSIVE),
+        ({"heads": INDUCTION}, INCONCLUSIVE),
+        ({"icl": lambda _: -0.4, "own_noise": 0.01}, INCONCLUSIVE),
     ],
 )
 def test_4_holds_a_single_layer_against_two(single, verdict):
@@ -193,10 +205,10 @@ def at_paper_setting(window, **fields):
 @pytest.mark.parametrize(
     ("window", "verdict"),
     [
-        (Change(1.5e9, 2.5e9, 1e8), HOLDS),
-        (Change(6.0e9, 7.0e9, 1e8), FAILS),
-        (Change(0.5e9, 1.5e9, 1e8), CANNOT_BE_TOLD),
-        (None, CANNOT_BE_TOLD),
+        (Change(1.5e9, 2.5e9, 1e8), SUPPORTED),
+        (Change(6.0e9, 7.0e9, 1e8), NOT_SUPPORTED),
+        (Change(0.5e9, 1.5e9, 1e8), INCONCLUSIVE),
+        (None, INCONCLUSIVE),
     ],
 )
 def test_5_holds_the_midpoint_against_the_papers(window, verdict):

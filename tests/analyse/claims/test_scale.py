@@ -7,7 +7,7 @@ import pytest
 from analyse.claims.planted_study import INDEX, MILLION, STEPS, evidence, fall, grown, member, merged, seeds, turns
 from induction.analyse.claims import scale
 from induction.analyse.claims.judging import NotTestableError
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 SIZES = [member(f"wide-{d_model}", "wide", d_model=d_model) for d_model in (64, 128, 256)]
 DECADES = [np.log10(model.fields.n_parameters) for model in SIZES]
@@ -33,7 +33,7 @@ def decade(model):
 
 @pytest.mark.parametrize(
     ("per_decade", "own_noise", "verdict"),
-    [(0.01, 0.002, HOLDS), (-0.2, 0.002, FAILS), (0.2, 0.002, FAILS), (0.02, 0.1, CANNOT_BE_TOLD)],
+    [(0.01, 0.002, SUPPORTED), (-0.2, 0.002, NOT_SUPPORTED), (0.2, 0.002, NOT_SUPPORTED), (0.02, 0.1, INCONCLUSIVE)],
 )
 def test_final_score_over_sizes(per_decade, own_noise, verdict):
     found = scaled(lambda model: grown(model, icl=lambda _: -0.5 + per_decade * decade(model), own_noise=own_noise))
@@ -46,7 +46,7 @@ def test_final_score_over_sizes(per_decade, own_noise, verdict):
 
 def test_what_examples_have_in_common_cancels():
     (judged,) = scale.final_score(scaled(lambda model: grown(model, icl=lambda _: -0.5, noise=5.0)))
-    assert judged.verdict == HOLDS
+    assert judged.verdict == SUPPORTED
 
 
 def with_examples_of(n_tokens):
@@ -117,7 +117,8 @@ def gap_of(at_ten, late, own_noise=0.002):
 
 
 @pytest.mark.parametrize(
-    ("at_ten", "own_noise", "verdict"), [(0.9, 0.002, HOLDS), (0.1, 0.002, FAILS), (0.55, 0.1, CANNOT_BE_TOLD)]
+    ("at_ten", "own_noise", "verdict"),
+    [(0.9, 0.002, SUPPORTED), (0.1, 0.002, NOT_SUPPORTED), (0.55, 0.1, INCONCLUSIVE)],
 )
 def test_share_of_the_gap_at_token_ten(at_ten, own_noise, verdict):
     (judged,) = scale.first_tokens(gap_of(at_ten, 1.0, own_noise))
@@ -130,7 +131,7 @@ def test_share_of_the_gap_at_token_ten(at_ten, own_noise, verdict):
 def test_where_there_may_be_no_gap_there_is_no_share(late):
     (judged,) = scale.first_tokens(gap_of(0.5, late, own_noise=0.05))
     assert judged.estimate is None
-    assert judged.verdict == CANNOT_BE_TOLD
+    assert judged.verdict == INCONCLUSIVE
     assert "that may be no gap" in judged.reason
 
 
@@ -159,7 +160,12 @@ def falling(before, after, own_noise=0.0005, steps=STEPS):
 
 @pytest.mark.parametrize(
     ("before", "after", "change", "verdict"),
-    [(0.1, -0.1, -2, HOLDS), (-0.1, 0.1, 2, HOLDS), (0.1, 0.1, 0, FAILS), (-0.1, -0.1, 0, FAILS)],
+    [
+        (0.1, -0.1, -2, SUPPORTED),
+        (-0.1, 0.1, 2, SUPPORTED),
+        (0.1, 0.1, 0, NOT_SUPPORTED),
+        (-0.1, -0.1, 0, NOT_SUPPORTED),
+    ],
 )
 def test_the_order_of_sizes_flips(before, after, change, verdict):
     (judged,) = scale.order_flips(falling(before, after))
@@ -170,7 +176,7 @@ def test_the_order_of_sizes_flips(before, after, change, verdict):
 
 def test_an_order_within_the_noise_cannot_be_told():
     (judged,) = scale.order_flips(falling(0.1, -0.0001, own_noise=0.05))
-    assert judged.verdict == CANNOT_BE_TOLD
+    assert judged.verdict == INCONCLUSIVE
 
 
 def test_an_order_without_snapshots_cannot_be_told():
@@ -187,25 +193,32 @@ def test_sizes_without_a_window_have_no_before_and_after():
 # --- the signature ----------------------------------------------------------------------------------------------
 
 
-def signed(prefix_matching_of_largest, turn_of_largest):
+def signed(prefix_matching_of_largest, turn_of_largest, n_seeds=1):
     """Sizes with the signature, but for the largest one's prefix matching and turn."""
+    models = [model for size in SIZES for model in seeds(size.name, n_seeds, "wide", d_model=size.fields.d_model)]
 
     def tables(model):
-        is_largest = model is SIZES[-1]
+        is_largest = model.fields.d_model == SIZES[-1].fields.d_model
         place = prefix_matching_of_largest if is_largest else WINDOW
         turn = turn_of_largest if is_largest else (40.0, 60.0, 80.0)
         changes = {"icl": WINDOW} | ({"prefix_matching": place} if place else {})
         return grown(model, changes, icl=lambda tokens: -0.05 + fall(*WINDOW, 0.4)(tokens)) | turns(model, {1700: turn})
 
-    return scaled(tables)
+    return scaled(tables, models)
 
 
 @pytest.mark.parametrize(
     ("prefix_matching", "turn", "share", "verdict", "exception"),
     [
-        (WINDOW, (40.0, 60.0, 80.0), 1, HOLDS, None),
-        ((6 * MILLION, 7 * MILLION), (40.0, 60.0, 80.0), 2 / 3, FAILS, "claim 6 of wide, 2 layers (wide-256) fails"),
-        (WINDOW, (20.0, 35.0, 50.0), 2 / 3, CANNOT_BE_TOLD, "claim 9 of wide, 2 layers (wide-256) cannot be told"),
+        (WINDOW, (40.0, 60.0, 80.0), 1, SUPPORTED, None),
+        (
+            (6 * MILLION, 7 * MILLION),
+            (40.0, 60.0, 80.0),
+            2 / 3,
+            NOT_SUPPORTED,
+            "claim 6 of wide, 2 layers (wide-256-s0) is not supported",
+        ),
+        (WINDOW, (20.0, 35.0, 50.0), 2 / 3, INCONCLUSIVE, "claim 9 of wide, 2 layers (wide-256-s0) is inconclusive"),
     ],
 )
 def test_signature_at_every_size(prefix_matching, turn, share, verdict, exception):
@@ -213,11 +226,22 @@ def test_signature_at_every_size(prefix_matching, turn, share, verdict, exceptio
     assert judged.estimate.value == pytest.approx(share)
     assert judged.verdict == verdict
     assert exception is None or exception in judged.reason
+    assert judged.window_support == 1
+
+
+def test_the_signature_of_few_models_may_be_chance():
+    one, two = (scale.signature(signed(WINDOW, (40.0, 60.0, 80.0), n))[0] for n in (1, 2))
+    width = 1.2 * MILLION
+    overlaps = 2 * width / (STEPS[-1] * 2048.0 - width)
+    assert one.chance == pytest.approx(overlaps**3)  # claim 6 has the greatest: steps and stretches are narrower
+    assert two.chance == pytest.approx(overlaps**6)
+    assert (one.verdict, two.verdict) == (SUPPORTED, SUPPORTED)
+    assert "0.04 (claim 6)" in one.reason
 
 
 def test_a_claim_that_cannot_be_tested_leaves_the_signature_open():
     found = signed(WINDOW, (40.0, 60.0, 80.0))
     without = evidence(found.models, found.tables | {"pca": []})
     (judged,) = scale.signature(without)
-    assert judged.verdict == CANNOT_BE_TOLD
-    assert "claim 9 of wide, 2 layers (wide-64) cannot be told" in judged.reason
+    assert judged.verdict == INCONCLUSIVE
+    assert "claim 9 of wide, 2 layers (wide-64-s0) is inconclusive" in judged.reason

@@ -5,7 +5,7 @@ import pytest
 from analyse.claims.planted_study import MILLION, Change, evidence, grown, member, merged, repetitions, seeds
 from induction.analyse.claims import smeared, tokens
 from induction.analyse.claims.judging import NotTestableError
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 WINDOW = Change(2 * MILLION, 3 * MILLION)
 
@@ -30,11 +30,11 @@ def by_class(continued, broken, n_seeds=1, window=WINDOW):
 @pytest.mark.parametrize(
     ("continued", "broken", "verdict"),
     [
-        ((-0.5, 0.1), (0.2, 0.1), HOLDS),
-        ((0.5, 0.1), (-0.2, 0.1), FAILS),
-        ((-0.5, 0.1), (-0.2, 0.1), CANNOT_BE_TOLD),
-        ((0.5, 0.1), (0.2, 0.1), CANNOT_BE_TOLD),
-        ((-0.5, 0.1), (0.2, 0.3), CANNOT_BE_TOLD),
+        ((-0.5, 0.1), (0.2, 0.1), SUPPORTED),
+        ((0.5, 0.1), (-0.2, 0.1), NOT_SUPPORTED),
+        ((-0.5, 0.1), (-0.2, 0.1), INCONCLUSIVE),
+        ((0.5, 0.1), (0.2, 0.1), INCONCLUSIVE),
+        ((-0.5, 0.1), (0.2, 0.3), INCONCLUSIVE),
     ],
 )
 def test_13_asks_for_both_classes_of_tokens(continued, broken, verdict):
@@ -46,12 +46,12 @@ def test_13_asks_for_both_classes_of_tokens(continued, broken, verdict):
 
 def test_13_is_over_seeds_where_there_are_some():
     said = one_of(tokens.repetitions(by_class((-0.5, 9.0), (0.2, 9.0), n_seeds=3)))
-    assert (said.verdict, said.estimate.over) == (HOLDS, "seeds")
+    assert (said.verdict, said.estimate.over) == (SUPPORTED, "seeds")
 
 
 def test_13_without_a_window_or_without_the_table():
     said = one_of(tokens.repetitions(by_class((-0.5, 0.1), (0.2, 0.1), window=None)))
-    assert (said.verdict, said.estimate) == (CANNOT_BE_TOLD, None)
+    assert (said.verdict, said.estimate) == (INCONCLUSIVE, None)
     assert said.reason.startswith("In-context learning has no window")
     with pytest.raises(NotTestableError, match="table repetitions"):
         tokens.repetitions(evidence([model := member("attn-2l")], grown(model, {"icl": WINDOW})))
@@ -74,13 +74,13 @@ def with_smeared(n_layers, *windows, smeared_icl=None, own_noise=0.002):
 @pytest.mark.parametrize(
     ("windows", "smeared_icl", "verdict"),
     [
-        ([(WINDOW, None)], None, HOLDS),
-        ([(WINDOW, None)] * 3, None, HOLDS),
-        ([(None, None)], None, FAILS),
-        ([(None, WINDOW)], None, FAILS),
-        ([(WINDOW, WINDOW)], None, CANNOT_BE_TOLD),
-        ([(WINDOW, None)], lambda _: -0.10, CANNOT_BE_TOLD),  # 0.05 nats more, no more than min_effect_nats
-        ([(WINDOW, None), (None, None)], None, CANNOT_BE_TOLD),
+        ([(WINDOW, None)], None, SUPPORTED),
+        ([(WINDOW, None)] * 3, None, SUPPORTED),
+        ([(None, None)], None, NOT_SUPPORTED),
+        ([(None, WINDOW)], None, NOT_SUPPORTED),
+        ([(WINDOW, WINDOW)], None, INCONCLUSIVE),
+        ([(WINDOW, None)], lambda _: -0.10, INCONCLUSIVE),  # 0.05 nats more, no more than min_effect_nats
+        ([(WINDOW, None), (None, None)], None, INCONCLUSIVE),
     ],
 )
 def test_14_asks_for_a_window_with_smeared_keys_and_none_without(windows, smeared_icl, verdict):
@@ -100,10 +100,10 @@ def earlier_by(*leads):
 @pytest.mark.parametrize(
     ("leads", "verdict"),
     [
-        ((1.0e6, 1.1e6, 1.2e6), HOLDS),
-        ((-1.0e6, -1.1e6, -1.2e6), FAILS),
-        ((1.0e6, 0.0, -1.0e6), CANNOT_BE_TOLD),
-        ((1.0e6, 1.1e6), CANNOT_BE_TOLD),
+        ((1.0e6, 1.1e6, 1.2e6), SUPPORTED),
+        ((-1.0e6, -1.1e6, -1.2e6), NOT_SUPPORTED),
+        ((1.0e6, 0.0, -1.0e6), INCONCLUSIVE),
+        ((1.0e6, 1.1e6), INCONCLUSIVE),
     ],
 )
 def test_15_is_judged_over_pairs_of_seeds(leads, verdict):
@@ -116,10 +116,10 @@ def test_15_is_judged_over_pairs_of_seeds(leads, verdict):
 def test_15_leaves_out_seeds_without_both_windows():
     some = with_smeared(2, *[(Change(3e6, 4e6), Change(4e6, 5e6))] * 3, (None, WINDOW))
     said = one_of(smeared.earlier(some))
-    assert (said.verdict, said.estimate.n_seeds) == (HOLDS, 3)
+    assert (said.verdict, said.estimate.n_seeds) == (SUPPORTED, 3)
     assert "1 of 4 seeds have not both windows" in said.reason
     none = one_of(smeared.earlier(with_smeared(2, (None, WINDOW))))
-    assert (none.verdict, none.estimate) == (CANNOT_BE_TOLD, None)
+    assert (none.verdict, none.estimate) == (INCONCLUSIVE, None)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The paper's claims, each judged by a rule that was written before the data was seen."""
+"""The paper's claims, each judged by a rule; amendments after the first judgement stand with the rule."""

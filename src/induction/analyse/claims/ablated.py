@@ -1,15 +1,17 @@
 """What is lost without heads, and what ideal patterns bring back: claims 16 to 19 and 28.
 
-Errors of heads count as independent, since tables tell each head's alone: resamples add normal noise of each.
+Errors of heads count as independent, since tables give each head's alone: resamples add normal noise of each.
 
 Suffix letters: H head, N the sample itself and then its resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import stats
 
 from induction.analyse.claims.evidence import Architecture, Evidence, Member
 from induction.analyse.claims.judging import (
@@ -19,6 +21,7 @@ from induction.analyse.claims.judging import (
     NotTestableError,
     above,
     ending,
+    mean_share,
     most_of,
     normal_draws,
     seeds_or_own,
@@ -26,7 +29,7 @@ from induction.analyse.claims.judging import (
     together,
 )
 from induction.tables.ablations import PATTERN_PRESERVING, RECOMPUTED, ZERO
-from induction.tables.claims import CANNOT_BE_TOLD
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from induction.tables.idealised import AFTER_ONE, AFTER_TWO, PREVIOUS_TOKEN
 
 Floats = NDArray[np.float64]
@@ -72,7 +75,7 @@ def _share_lost(evidence: Evidence, one: Architecture, ablated: Sequence[pl.Data
             f"No head's ablation costs {least:g} nats of in-context learning and {N_STANDARD_ERRORS} standard errors: "
             f"there is no share of it{ending(len(ablated))}"
         )
-        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(ablated))
+        return Judgement(one.subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(ablated))
     figures, shares = [], []
     for number, heads in enumerate(costing):
         cost_NH = _draws(evidence, heads, "icl_change", number).clip(min=0)
@@ -100,38 +103,71 @@ def _surely_costs(heads: pl.DataFrame, least: float) -> bool:
 def others_raise(evidence: Evidence) -> list[Judgement]:
     """Claim 17: the share of the heads that are no induction heads whose ablation raises in-context learning.
 
-    Heads of all attention-only models that have an induction head are counted together.
+    Judged in each model and then over models, since the heads of one model are not independent. A head raises or
+    lowers by two standard errors or more; heads that do neither count for neither side.
 
     Raises:
-        NotTestableError: no such model is ablated.
+        NotTestableError: no attention-only model with an induction head and others is ablated.
     """
-    others = {
-        model: _ablated(evidence, model).filter(pl.col("class") != "induction")
+    counts = {
+        model: found
         for one in _attention_only(evidence)
         for model in one.models
-        if evidence.has_induction_heads(model)
+        if evidence.has_induction_heads(model) and (found := _raised_and_lowered(evidence, model)).n_heads
     }
-    if not sum(map(len, others.values())):
+    if not counts:
         raise NotTestableError(
             f"needs an attention-only model with an induction head{_threshold(evidence)} and others beside it whose "
             "heads are ablated: none in this study; add a family with d_mlp: 0 and n_layers: [2], or train it longer"
         )
-    change_H, error_H = _numbers(pl.concat(list(others.values())), "icl_change")
-    estimate = evidence.share({model: (heads["icl_change"] < 0).to_list() for model, heads in others.items()})
+    confidence, half = evidence.settings.bootstrap.confidence, evidence.settings.claims.half
+    n_seeds = len({model.fields.seed for model in counts})
+    raised = mean_share([found.n_raised / found.n_heads for found in counts.values()], confidence, n_seeds)
+    lowered = mean_share([found.n_lowered / found.n_heads for found in counts.values()], confidence, n_seeds)
+    verdict = SUPPORTED if raised.low > half else NOT_SUPPORTED if lowered.low > half else INCONCLUSIVE
+    more, fewer = (sum(sign * (found.n_raised - found.n_lowered) > 0 for found in counts.values()) for sign in (1, -1))
+    n_heads, n_raised, n_lowered = (sum(found[at] for found in counts.values()) for at in range(3))
+    by_model = ", ".join(
+        f"{model.name} {found.n_raised} up and {found.n_lowered} down" for model, found in counts.items()
+    )
+    sign_test = stats.binomtest(more, more + fewer, alternative="greater").pvalue if more + fewer else 1.0
     reason = (
-        f"In-context learning rises without {(change_H < 0).sum()} of {len(change_H)} other heads. By two standard "
-        f"errors it rises without {(change_H < -N_STANDARD_ERRORS * error_H).sum()} and falls without "
-        f"{(change_H > N_STANDARD_ERRORS * error_H).sum()}{ending(estimate.n_seeds)}"
+        f"By two standard errors in-context learning rises without {n_raised} of {n_heads} other heads and falls "
+        f"without {n_lowered} (by model, of {_sizes(counts)}: {by_model}). Mean share over {len(counts)} "
+        f"model{'s' if len(counts) > 1 else ''}: {raised.value:.0%} ({raised.low:.0%} to {raised.high:.0%}) raise it, "
+        f"{lowered.value:.0%} ({lowered.low:.0%} to {lowered.high:.0%}) lower it. More heads raise than lower it in "
+        f"{more} of the models, fewer in {fewer} (one-sided sign test over models: {sign_test:.2g})"
+        f"{ending(n_seeds)}"
     )
     return [
         Judgement(
             "other heads of attention-only models with an induction head",
-            "share of heads whose ablation raises in-context learning",
-            estimate,
-            above(estimate, evidence.settings.claims.half),
+            "share of heads whose ablation raises in-context learning by two standard errors, mean over models",
+            raised,
+            verdict,
             reason,
         )
     ]
+
+
+class _Others(NamedTuple):
+    """Heads of a model that are no induction heads, and how many of them ablation surely raises and lowers ICL."""
+
+    n_heads: int
+    n_raised: int
+    n_lowered: int
+
+
+def _raised_and_lowered(evidence: Evidence, model: Member) -> _Others:
+    heads = _ablated(evidence, model).filter(pl.col("class") != "induction")
+    change_H, error_H = _numbers(heads, "icl_change")
+    n_raised = int((change_H < -N_STANDARD_ERRORS * error_H).sum())  # a lower score is more in-context learning
+    return _Others(len(heads), n_raised, int((change_H > N_STANDARD_ERRORS * error_H).sum()))
+
+
+def _sizes(counts: Mapping[Member, _Others]) -> str:
+    """Return how many other heads the models have, in words."""
+    return " or ".join(map(str, sorted({found.n_heads for found in counts.values()})))
 
 
 def extreme(evidence: Evidence) -> list[Judgement]:
@@ -162,7 +198,8 @@ def extreme(evidence: Evidence) -> list[Judgement]:
             f"without the foremost other head {of_others:.0%}{ending(estimate.n_seeds)}"
         )
         quantity = "least before-and-after score of other heads less that of induction heads, share of the change"
-        found.append(Judgement(one.subject, quantity, estimate, above(estimate, 0), reason))
+        support = evidence.support(one.models)
+        found.append(Judgement(one.subject, quantity, estimate, above(estimate, 0), reason, window_support=support))
     if not found:
         raise NotTestableError(
             f"needs a model with a window, an induction head{_threshold(evidence)} and others beside it whose heads "
@@ -239,7 +276,7 @@ def _recovery(evidence: Evidence, one: Architecture, rows: pl.DataFrame) -> Judg
     for pattern, paper in PAPERS_RECOVERY.items():
         of_pattern = rows.filter(pattern=pattern).select("recovered", "recovered_low", "recovered_high").rows()
         if not of_pattern:
-            verdicts.append(CANNOT_BE_TOLD)
+            verdicts.append(INCONCLUSIVE)
             told.append(f"{pattern}: not known")
             continue
         gaps[pattern] = seeds_or_own(

@@ -18,7 +18,7 @@ from induction.analyse.claims.judging import (
     size_below,
     spanned,
 )
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from induction.tables.repetitions import BROKEN, CONTINUED
 
 
@@ -38,10 +38,10 @@ def schedule(evidence: Evidence) -> list[Judgement]:
 
 
 def corpus(evidence: Evidence) -> list[Judgement]:
-    """Claim 11: models on another corpus have the window and the head, too.
+    """Claim 11: models on another corpus also have the window and the head.
 
-    Held against models that differ in the corpus alone; if there are none, any on another corpus than the study's
-    first model count.
+    Subjects are models that differ from one on the study's first corpus in the corpus alone; without any, all models
+    on other corpora.
     """
     deep = evidence.two_and_more_layers()
     first = evidence.models[0].fields.corpus
@@ -65,13 +65,14 @@ def _schedule(evidence: Evidence, subject: str, seeds: list[tuple[Member, Member
     ends = [model.fields.warmup_steps * model.fields.tokens_per_step for model in seeds[0]]
     moved = f"The warm-up ends at {in_millions(ends[0])} and {in_millions(ends[1])} tokens"
     windows = [[evidence.window(model) for model in pair] for pair in seeds]
+    support = evidence.support(model for pair in seeds for model in pair)
     n_one_only = sum((one is None) != (other is None) for one, other in windows)
     both = [(midpoint(one), midpoint(other)) for one, other in windows if one and other]
     if not both and not n_one_only:
         models = [model for pair in seeds for model in pair]
         reason = f"{moved}, and neither has a window: {evidence.no_window(models)}{ending(len(seeds))}"
-        return Judgement(subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(seeds))
-    verdicts = [FAILS] * n_one_only
+        return Judgement(subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(seeds), window_support=support)
+    verdicts = [NOT_SUPPORTED] * n_one_only
     estimate = None
     if both:
         estimate = evidence.over_seeds_or_own([_move(*pair, by=ends[1] - ends[0]) for pair in both])
@@ -83,7 +84,15 @@ def _schedule(evidence: Evidence, subject: str, seeds: list[tuple[Member, Member
             moved += f" (tokens weighted by the learning rate, linear in the warm-up: {weighted[0]} and {weighted[1]})"
     if n_one_only:
         moved += f"; in {n_one_only} of {len(seeds)} seeds only one of the two has a window"
-    return Judgement(subject, quantity, estimate, agreed(verdicts), moved + ending(len(seeds)), n_seeds=len(seeds))
+    return Judgement(
+        subject,
+        quantity,
+        estimate,
+        agreed(verdicts),
+        moved + ending(len(seeds)),
+        n_seeds=len(seeds),
+        window_support=support,
+    )
 
 
 def _move(one: Estimate, other: Estimate, by: float) -> Estimate:
@@ -97,10 +106,10 @@ def _corpus(evidence: Evidence, one: Architecture, matched: bool) -> Judgement:
     windows = evidence.windows(one.models)
     heads = evidence.over_seeds_or_own([_best_prefix_matching(evidence, model) for model in one.models])
     rises = above(heads, bound)
-    if len(windows) == len(one.models) and rises == HOLDS:
-        verdict = HOLDS
+    if len(windows) == len(one.models) and rises == SUPPORTED:
+        verdict = SUPPORTED
     else:
-        verdict = FAILS if not windows and rises == FAILS else CANNOT_BE_TOLD
+        verdict = NOT_SUPPORTED if not windows and rises == NOT_SUPPORTED else INCONCLUSIVE
     if windows:
         said = f"On {one.fields.corpus} there is a window at "
         said += in_millions(*spanned([(row["start_tokens"], row["end_tokens"]) for row in windows])) + " tokens"
@@ -111,7 +120,8 @@ def _corpus(evidence: Evidence, one: Architecture, matched: bool) -> Judgement:
     said += _repetition(evidence, one)
     said += "" if matched else "; no model of the first corpus is alike in all else"
     quantity = "prefix matching of the best head at the last snapshot"
-    return Judgement(one.subject, quantity, heads, verdict, said + ending(len(one.models)))
+    support = evidence.support(one.models)
+    return Judgement(one.subject, quantity, heads, verdict, said + ending(len(one.models)), window_support=support)
 
 
 def _repetition(evidence: Evidence, one: Architecture) -> str:

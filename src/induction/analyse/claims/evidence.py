@@ -17,15 +17,17 @@ from induction.analyse.claims.judging import (
     Judgement,
     NotTestableError,
     ending,
+    mean_share,
+    most_marginal,
     seeds_or_examples,
     seeds_or_own,
-    share_of,
+    weighed,
 )
 from induction.study.analysis import Bootstrap, Claims, Heads, Phases
 from induction.study.config import ModelFields
 from induction.study.evaluation import InContext
 from induction.study.strict import Strict
-from induction.tables.claims import CANNOT_BE_TOLD
+from induction.tables.claims import INCONCLUSIVE
 from induction.tables.classes import head_classes
 
 Floats = NDArray[np.float64]
@@ -171,8 +173,13 @@ class Evidence:
         """Return a column of table `replicates` with the sample's own value.
 
         That stands in table `curves`; where it lacks the column, the mean over resamples does.
+
+        Raises:
+            NotTestableError: no part of table `replicates` is given of the model.
         """
         replicates, curves = self.rows("replicates", model), self.rows("curves", model)
+        if replicates.is_empty():
+            raise NotTestableError(f"needs table replicates of {model.name}, of which no part is given")
         resampled_SR = replicates[column].to_numpy().astype(np.float64)
         value_S = curves[column].to_numpy().astype(np.float64) if column in curves else resampled_SR.mean(axis=1)
         return Curve(replicates["tokens"].to_numpy().astype(np.float64), value_S, resampled_SR)
@@ -232,9 +239,16 @@ class Evidence:
         return "its windows were not looked for"
 
     def without_window(self, one: Architecture, quantity: str) -> Judgement:
-        """Return that nothing can be told of an architecture whose in-context learning has no window, and why."""
+        """Return that an architecture whose in-context learning has no window is inconclusive, and why it has none."""
         reason = f"In-context learning has no window: {self.no_window(one.models)}{ending(len(one.models))}"
-        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
+        support = self.support(one.models)
+        return Judgement(
+            one.subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(one.models), window_support=support
+        )
+
+    def by_chance(self, judgements: Sequence[Judgement]) -> list[Judgement]:
+        """Return the subjects of a claim of co-occurrence as chance leaves them; see `weighed`."""
+        return weighed(judgements, self.settings.claims.max_chance, "subjects")
 
     def over_seeds(self, figures: Sequence[Floats]) -> Estimate:
         """Return the estimate of a figure that is given for each seed, [N]; see `seeds_or_examples`."""
@@ -258,20 +272,25 @@ class Evidence:
         return f"; {lacking} of {len(models)} seeds have no window and are left out" if lacking else ""
 
     def share(self, counted: Mapping[Member, Sequence[bool]]) -> Estimate:
-        """Return the share of heads that have a property, over seeds where there are `min_seeds`, else over heads.
+        """Return the share of heads that have a property: its mean over models; see `mean_share`.
 
         Args:
-            counted: whether it has, of each head of each model.
+            counted: whether it has, of each head of each model; models without heads are left out.
         """
-        by_seed: dict[int, list[bool]] = {}
-        for model, heads in counted.items():
-            if len(heads):
-                by_seed.setdefault(model.fields.seed, []).extend(heads)
-        settings = self.settings
-        if len(by_seed) >= settings.claims.min_seeds:
-            return self.over_seeds([np.array([np.mean(heads)]) for heads in by_seed.values()])
-        pooled = [has for heads in by_seed.values() for has in heads]
-        return share_of(sum(pooled), len(pooled), settings.bootstrap.confidence, n_seeds=len(by_seed))
+        shares = [float(np.mean(heads)) for heads in counted.values() if len(heads)]
+        n_seeds = len({model.fields.seed for model, heads in counted.items() if len(heads)})
+        return mean_share(shares, self.settings.bootstrap.confidence, n_seeds)
+
+    def support(self, models: Iterable[Member], *signals: str) -> float | None:
+        """Return the support of the most marginal window of these models, or lack of one; see `most_marginal`.
+
+        Args:
+            models: the models.
+            signals: whose windows; default: in-context learning.
+        """
+        rows = [self.rows("phases", model).filter(pl.col("signal").is_in(signals or ("icl",))) for model in models]
+        supports = [float(support) for one in rows for support in one["support"].to_list()]
+        return most_marginal(supports, self.settings.phases.min_support)
 
     def training(self, model: Member) -> tuple[float, float]:
         """Return the tokens of a model's first and last snapshot."""

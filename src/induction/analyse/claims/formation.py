@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from induction.analyse.claims.evidence import Architecture, Evidence, Member, midpoint, reach, same_seeds
 from induction.analyse.claims.judging import (
+    Agreement,
     Estimate,
     Judgement,
     NotTestableError,
     above,
     below,
-    chance_of_as_many,
     chance_of_overlap,
     ending,
     in_millions,
@@ -27,7 +27,7 @@ from induction.analyse.claims.judging import (
 )
 from induction.analyse.windows import MIN_SNAPSHOTS
 from induction.resampling import interval
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Floats = NDArray[np.float64]
 
@@ -88,8 +88,8 @@ def step_and_ramp(tokens_S: Floats, value_SN: Floats) -> Fits:
 
 
 def abrupt(evidence: Evidence) -> list[Judgement]:
-    """Claim 1: a step fits the windowed ICL score better than a ramp."""
-    return [_abrupt(evidence, one) for one in evidence.two_and_more_layers()]
+    """Claim 1: a step fits the windowed ICL score better than a ramp, and lies in the window."""
+    return evidence.by_chance([_abrupt(evidence, one) for one in evidence.two_and_more_layers()])
 
 
 def constant_after(evidence: Evidence) -> list[Judgement]:
@@ -189,19 +189,19 @@ def _fits(evidence: Evidence, model: Member) -> Fits:
 
 
 def _abrupt(evidence: Evidence, one: Architecture) -> Judgement:
-    quantity = "squares that a ramp leaves unexplained, over those that a step leaves"
+    quantity = "RSS(linear ramp) / RSS(step)"
     n_snapshots = min(len(evidence.rows("replicates", model)) for model in one.models)
     if n_snapshots < MIN_SNAPSHOTS:
         reason = f"{n_snapshots} snapshots; at least {MIN_SNAPSHOTS} are needed"
-        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
+        return Judgement(one.subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(one.models))
     fits = {model: _fits(evidence, model) for model in one.models}
     ratio = evidence.over_seeds([fit.ratio_N for fit in fits.values()])
     before = evidence.over_seeds([fit.before_N for fit in fits.values()])
     gained = evidence.over_seeds([-fit.after_N for fit in fits.values()])
     bound = evidence.settings.claims.early_icl_nats
     verdict = above(ratio, 1)
-    if verdict == HOLDS and (size_below(before, bound) != HOLDS or above(gained, bound) != HOLDS):
-        verdict = CANNOT_BE_TOLD
+    if verdict == SUPPORTED and (size_below(before, bound) != SUPPORTED or above(gained, bound) != SUPPORTED):
+        verdict = INCONCLUSIVE
 
     places = {model: _reach_of_step(fit, evidence.settings.bootstrap.confidence) for model, fit in fits.items()}
     windows = {model: row for model in one.models if (row := evidence.window(model))}
@@ -210,19 +210,25 @@ def _abrupt(evidence: Evidence, one: Architecture) -> Judgement:
         chance_of_overlap(reach(row), places[model][1] - places[model][0], evidence.training(model))
         for model, row in windows.items()
     ]
-    beside = "and there is no window to hold its place against"
+    beside = "and there is no window to compare its place with"
+    if verdict == SUPPORTED and not (inside and all(inside)):
+        verdict = INCONCLUSIVE
     if windows:
         bounds = spanned([(row["start_tokens"], row["end_tokens"]) for row in windows.values()])
         beside = f"{_where(inside)} the window {in_millions(*bounds)}"
+    reason = (
+        f"The residual sum of squares of a linear ramp is {ratio.value:.3g} times that of a step; the step goes from "
+        f"{before.value:.2f} to {-gained.value:.2f} nats at {in_millions(*spanned(list(places.values())))} tokens, "
+        f"{beside}{ending(len(fits))}"
+    )
     return Judgement(
         one.subject,
         quantity,
         ratio,
         verdict,
-        f"A ramp leaves {ratio.value:.3g} times what a step leaves unexplained; the step goes from {before.value:.2f} "
-        f"to {-gained.value:.2f} nats at {in_millions(*spanned(list(places.values())))} tokens, "
-        f"{beside}{ending(len(fits))}",
-        chance_of_as_many(chances, sum(inside)) if windows else None,
+        reason,
+        window_support=evidence.support(one.models),
+        agreement=Agreement(verdict, tuple(chances), sum(inside), reason),
     )
 
 
@@ -250,7 +256,9 @@ def _at_tokens(evidence: Evidence, one: Architecture) -> Judgement:
         f"The window's midpoint lies at {in_millions(at.value)} tokens ({in_millions(at.low, at.high)}); the paper's "
         f"windows lie at {in_millions(first, last)}{evidence.left_out(one.models)}{ending(len(windows))}"
     )
-    return Judgement(one.subject, quantity, at, HOLDS if inside else FAILS if outside else CANNOT_BE_TOLD, reason)
+    return Judgement(
+        one.subject, quantity, at, SUPPORTED if inside else NOT_SUPPORTED if outside else INCONCLUSIVE, reason
+    )
 
 
 def _over_windows(
@@ -265,7 +273,7 @@ def _over_windows(
     """Judge a figure of a curve's values at the window's start, its end and the last snapshot, [N] each.
 
     `said` is the reason, with blanks for those values, for the window and for the estimate's value. `needs_after`: what
-    comes after the window is judged, so that it cannot be told from less training than the window took.
+    comes after the window is judged, so that less training than the window took makes it inconclusive.
     """
     return [
         _over_window(evidence, one, column, quantity, figure, judge, needs_after, said)
@@ -297,10 +305,15 @@ def _over_window(
     reason = said.format(start=start, end=end, last=last, value=estimate.value, window=in_millions(*bounds))
     verdict = judge(estimate)
     if needs_after and (short := _shortest_after(evidence, one)) is not None:
-        reason += f"; training goes on for {in_millions(short)} tokens after it, less than it took"
-        verdict = CANNOT_BE_TOLD
+        reason += f"; training continues for {in_millions(short)} tokens after it, less than it took"
+        verdict = INCONCLUSIVE
     return Judgement(
-        one.subject, quantity, estimate, verdict, reason + evidence.left_out(one.models) + ending(len(levels))
+        one.subject,
+        quantity,
+        estimate,
+        verdict,
+        reason + evidence.left_out(one.models) + ending(len(levels)),
+        window_support=evidence.support(one.models),
     )
 
 
@@ -320,17 +333,22 @@ def _one_layer(evidence: Evidence, subject: str, pairs: Sequence[tuple[Member, M
     less = evidence.over_seeds([single_N - two_N for single_N, two_N in finals])
     windows = [evidence.window(single) is not None for single, _ in pairs]
     heads = [evidence.has_induction_heads(single) for single, _ in pairs]
-    if all(window and head for window, head in zip(windows, heads, strict=True)) or above(less, 0) == FAILS:
-        verdict = FAILS
+    if all(window and head for window, head in zip(windows, heads, strict=True)) or above(less, 0) == NOT_SUPPORTED:
+        verdict = NOT_SUPPORTED
     else:
-        verdict = above(less, 0) if not any(windows) and not any(heads) else CANNOT_BE_TOLD
+        verdict = above(less, 0) if not any(windows) and not any(heads) else INCONCLUSIVE
     single, two = np.mean([[values_N[0] for values_N in pair] for pair in finals], axis=0)
     reason = (
         f"A single layer ends at {single:.2f} nats, two at {two:.2f}; of the single layers {sum(windows)} of "
         f"{len(pairs)} have a window, {sum(heads)} induction heads"
     )
     return Judgement(
-        subject, "final score of one layer less that of two, nats", less, verdict, reason + ending(len(pairs))
+        subject,
+        "final score of one layer less that of two, nats",
+        less,
+        verdict,
+        reason + ending(len(pairs)),
+        window_support=evidence.support(single for single, _ in pairs),
     )
 
 

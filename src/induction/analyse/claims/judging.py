@@ -1,6 +1,7 @@
 """How an estimate and its interval become a verdict. Nothing here knows what is claimed."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from scipy import stats
 
 from induction.resampling import interval
 from induction.study.analysis import Bootstrap
-from induction.tables.claims import ALL, CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import ALL, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +34,27 @@ class Estimate(NamedTuple):
     n_seeds: int = 1
 
 
+class Agreement(NamedTuple):
+    """How change points agree with windows, before chance is considered.
+
+    Attributes:
+        verdict: what the agreement alone says of the claim.
+        chances: of each model with both change points, the probability that they agree if one is placed at random.
+        n_agreed: models in which they agree.
+        reason: why that is the verdict, before `weighed` adds what chance says.
+    """
+
+    verdict: str
+    chances: tuple[float, ...]
+    n_agreed: int
+    reason: str
+
+    @property
+    def chance(self) -> float | None:
+        """Probability that at least as many agree by chance, the models being independent; None without models."""
+        return chance_of_as_many(self.chances, self.n_agreed) if self.chances else None
+
+
 class Judgement(NamedTuple):
     """What a study says of a claim about one subject; the columns of table `claims` of the same names."""
 
@@ -41,8 +63,12 @@ class Judgement(NamedTuple):
     estimate: Estimate | None
     verdict: str
     reason: str
-    chance: float | None = None
     n_seeds: int = 1
+    chance: float | None = None
+    chance_adjusted: float | None = None
+    window_support: float | None = None
+    agreement: Agreement | None = None
+    """Only of claims of co-occurrence; `weighed` derives `chance` and the verdict from it."""
 
 
 def seeds_or_examples(
@@ -66,36 +92,58 @@ def seeds_or_examples(
     return Estimate(mean, min(float(low), mean), max(float(high), mean), "examples", n_seeds)
 
 
-def share_of(n_found: int, n_all: int, confidence: float, over: str = "heads", n_seeds: int = 1) -> Estimate:
+def share_of(n_found: int, n_all: int, confidence: float, over: str, n_seeds: int = 1) -> Estimate:
     """Return a share of things counted, with Wilson's interval."""
     found = stats.binomtest(n_found, n_all).proportion_ci(confidence, method="wilson")
     return Estimate(n_found / n_all, float(found.low), float(found.high), over, n_seeds)
 
 
+def mean_share(shares: Sequence[float], confidence: float, n_seeds: int = 1) -> Estimate:
+    """Return the mean over models of a share of their heads, with Wilson's interval for as many trials as models.
+
+    The heads of one model are not independent, so that models are the unit. A share has at most the variance of a
+    yes-or-no variable of the same mean, m(1 - m): the interval is too wide rather than too narrow, and has a width even
+    where all models have the same share, where Student's interval has none.
+
+    Args:
+        shares: of each model, in [0, 1].
+        confidence: coverage.
+        n_seeds: number of seeds, for the reader.
+
+    Source: Wilson 1927; the bound of the variance: Bhatia and Davis 2000.
+    """
+    n_models, mean = len(shares), float(np.mean(shares))
+    z_squared = float(stats.norm.ppf((1 + confidence) / 2)) ** 2
+    centre = mean + z_squared / (2 * n_models)
+    half = math.sqrt(z_squared * (mean * (1 - mean) / n_models + z_squared / (4 * n_models**2)))
+    low, high = ((centre + sign * half) / (1 + z_squared / n_models) for sign in (-1, 1))
+    return Estimate(mean, max(low, 0.0), min(high, 1.0), "models", n_seeds)
+
+
 def above(estimate: Estimate, bound: float) -> str:
-    """Return holds if the whole interval is above a bound, fails if it is all below, else cannot be told."""
+    """Return supported if the whole interval is above a bound, not supported if it is all below, else inconclusive."""
     if estimate.low > bound:
-        return HOLDS
-    return FAILS if estimate.high < bound else CANNOT_BE_TOLD
+        return SUPPORTED
+    return NOT_SUPPORTED if estimate.high < bound else INCONCLUSIVE
 
 
 def below(estimate: Estimate, bound: float) -> str:
-    """Return holds if the whole interval is below a bound, fails if it is all above, else cannot be told."""
+    """Return supported if the whole interval is below a bound, not supported if it is all above, else inconclusive."""
     return above(Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.over), -bound)
 
 
 def most_of(estimate: Estimate, most: float, half: float) -> str:
-    """Return holds at `most` and surely above `half`, fails below `half` and surely below `most`, else undecided."""
+    """Return supported at `most` with the interval above `half`, not supported below `half` with it below `most`."""
     if estimate.value >= most and estimate.low > half:
-        return HOLDS
-    return FAILS if estimate.value < half and estimate.high < most else CANNOT_BE_TOLD
+        return SUPPORTED
+    return NOT_SUPPORTED if estimate.value < half and estimate.high < most else INCONCLUSIVE
 
 
 def together(verdicts: Sequence[str]) -> str:
-    """Return fails if one of several conditions fails, holds if all hold, else cannot be told."""
-    if FAILS in verdicts:
-        return FAILS
-    return HOLDS if verdicts and set(verdicts) == {HOLDS} else CANNOT_BE_TOLD
+    """Return not supported if one of several conditions is, supported if all are, else inconclusive."""
+    if NOT_SUPPORTED in verdicts:
+        return NOT_SUPPORTED
+    return SUPPORTED if verdicts and set(verdicts) == {SUPPORTED} else INCONCLUSIVE
 
 
 def chance_of_overlap(window: tuple[float, float], width: float, training: tuple[float, float]) -> float:
@@ -105,24 +153,104 @@ def chance_of_overlap(window: tuple[float, float], width: float, training: tuple
     return 1.0 if last == first else max(0.0, min(1.0, (high - low) / (last - first)))
 
 
-def summed_up(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the row of a claim as a whole.
+def summed_up(judgements: Sequence[Judgement], min_support: float) -> Judgement:
+    """Return the row of a claim as a whole, before `weighed`; see the common rule in the registry.
 
-    It fails if it fails for any subject, holds if it holds for more than half of them and fails for none, else it
-    cannot be told.
+    A claim of co-occurrence is summed up from how change points agree; its chance is that of all models together.
+
+    Args:
+        judgements: those of the subjects.
+        min_support: the least support of a window; see `most_marginal`.
     """
-    counts = {
-        verdict: [one.subject for one in judgements if one.verdict == verdict]
-        for verdict in (HOLDS, FAILS, CANNOT_BE_TOLD)
-    }
-    mostly = 2 * len(counts[HOLDS]) > len(judgements)
-    verdict = FAILS if counts[FAILS] else HOLDS if mostly else CANNOT_BE_TOLD
+    verdict = _of_all([one.agreement.verdict if one.agreement else one.verdict for one in judgements])
     if len(judgements) == 1:
-        reason = judgements[0].reason
+        reason = judgements[0].agreement.reason if judgements[0].agreement else judgements[0].reason
     else:
-        reason = "; ".join(f"{said}: {' · '.join(subjects)}" for said, subjects in counts.items() if subjects)
+        named = {
+            said: [one.subject for one in judgements if one.verdict == said]
+            for said in (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE)
+        }
+        reason = "; ".join(f"{said}: {' · '.join(subjects)}" for said, subjects in named.items() if subjects)
     seeds = min((one.estimate or one).n_seeds for one in judgements)
-    return Judgement(ALL, "", None, verdict, reason, n_seeds=seeds)
+    support = most_marginal([one.window_support for one in judgements], min_support)
+    whole = Judgement(ALL, "", None, verdict, reason, n_seeds=seeds, window_support=support)
+    agreements = [one.agreement for one in judgements if one.agreement]
+    if not agreements:
+        return whole
+    chances = tuple(chance for one in agreements for chance in one.chances)
+    n_agreed = sum(one.n_agreed for one in agreements)
+    return whole._replace(agreement=Agreement(verdict, chances, n_agreed, reason))
+
+
+def _of_all(verdicts: Sequence[str]) -> str:
+    if NOT_SUPPORTED in verdicts:
+        return NOT_SUPPORTED
+    return SUPPORTED if 2 * verdicts.count(SUPPORTED) > len(verdicts) else INCONCLUSIVE
+
+
+def weighed(judgements: Sequence[Judgement], max_chance: float, among: str) -> list[Judgement]:
+    """Return judgements of co-occurrence with their chance, its adjustment, and the verdict that both leave.
+
+    An agreement supports a claim only where the adjusted chance is below the bound; else it is inconclusive.
+
+    Args:
+        judgements: those whose chances are adjusted for each other, and others, which stay as they are.
+        max_chance: the bound.
+        among: what they are, in words, for the reason: subjects or claims.
+    """
+    chances = {place: chance for place, one in enumerate(judgements) if (chance := chance_of(one)) is not None}
+    adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
+    found = list(judgements)
+    for place, one in enumerate(judgements):
+        if one.agreement is None:
+            continue
+        verdict, said = one.agreement.verdict, ""
+        if place in chances:
+            n_models = len(one.agreement.chances)
+            said = (
+                f"; {one.agreement.n_agreed} of {n_models} model{'s' if n_models > 1 else ''} agree, at random times "
+                f"as many would with probability {chances[place]:.2g}"
+            )
+            if len(chances) > 1:
+                said += f" ({adjusted[place]:.2g} adjusted for {len(chances)} {among})"
+        if verdict == SUPPORTED and not adjusted.get(place, 1.0) < max_chance:
+            verdict = INCONCLUSIVE
+            said += f", which is not below {max_chance:g}: no support"
+        found[place] = one._replace(
+            verdict=verdict,
+            reason=_before_ending(one.agreement.reason, said),
+            chance=chances.get(place),
+            chance_adjusted=adjusted.get(place),
+        )
+    return found
+
+
+def _before_ending(reason: str, said: str) -> str:
+    """Return a reason with more said before the number of seeds, with which it may end."""
+    return re.sub(r"(; (one seed|\d+ seeds))?\Z", lambda end: said + end[0], reason, count=1)
+
+
+def chance_of(judgement: Judgement) -> float | None:
+    """Return the chance of a judgement of co-occurrence; None of any other."""
+    return judgement.agreement.chance if judgement.agreement else None
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Return probabilities adjusted for each other by Holm's method: a bound on them bounds the family-wise error.
+
+    Source: Holm 1979.
+    """
+    adjusted, least = [0.0] * len(chances), 0.0
+    for rank, place in enumerate(sorted(range(len(chances)), key=lambda place: chances[place])):
+        least = max(least, min(1.0, (len(chances) - rank) * chances[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def most_marginal(supports: Sequence[float | None], min_support: float) -> float | None:
+    """Return the support that is nearest to the bound which decides whether there is a window; None without any."""
+    known = [support for support in supports if support is not None]
+    return min(known, key=lambda support: abs(support - min_support), default=None)
 
 
 def normal_draws(value_H: Floats, error_H: Floats, bootstrap: Bootstrap, number: int = 0) -> Floats:
@@ -155,15 +283,15 @@ def seeds_or_own(figures: Sequence[Estimate], confidence: float, min_seeds: int)
 
 
 def size_below(estimate: Estimate, bound: float) -> str:
-    """Return holds if the whole interval is nearer to 0 than a bound, fails if all is further, else undecided."""
+    """Return supported if the whole interval is nearer to 0 than a bound, not supported if all is further away."""
     if -bound < estimate.low and estimate.high < bound:
-        return HOLDS
-    return FAILS if estimate.low > bound or estimate.high < -bound else CANNOT_BE_TOLD
+        return SUPPORTED
+    return NOT_SUPPORTED if estimate.low > bound or estimate.high < -bound else INCONCLUSIVE
 
 
 def agreed(verdicts: Sequence[str]) -> str:
-    """Return the verdict that all seeds share; where they differ, it cannot be told."""
-    return verdicts[0] if len(set(verdicts)) == 1 else CANNOT_BE_TOLD
+    """Return the verdict that all seeds share; where they differ, inconclusive."""
+    return verdicts[0] if len(set(verdicts)) == 1 else INCONCLUSIVE
 
 
 def chance_of_as_many(chances: Sequence[float], n_agreed: int) -> float:

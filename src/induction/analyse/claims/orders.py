@@ -96,7 +96,7 @@ def _row(
         estimate = seeds_or_examples(means, (), confidence, min_seeds)
         over = "Student's interval over seeds"
     else:
-        estimate = share_of(round(probability * n_resamples), n_resamples, confidence)
+        estimate = share_of(round(probability * n_resamples), n_resamples, confidence, "resamples")
         over = f"Wilson's interval over {n_resamples} resamples of examples and probe, seeds taken together"
     reason = f"{over}; snapshots {in_millions(spacing)} tokens apart where the signals begin"
     return {

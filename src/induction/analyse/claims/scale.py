@@ -7,7 +7,7 @@ Suffix letters: S snapshot, M model, N the sample itself and then its resamples.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,19 @@ from scipy import stats
 from induction.analyse.claims import formation, together
 from induction.analyse.claims.evidence import Architecture, Evidence, Member
 from induction.analyse.claims.judging import (
+    Agreement,
     Estimate,
     Judgement,
     NotTestableError,
     above,
+    chance_of_as_many,
     ending,
     in_millions,
+    most_marginal,
     size_below,
 )
 from induction.analyse.claims.judging import together as all_of
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Floats = NDArray[np.float64]
 
@@ -124,7 +127,7 @@ def first_tokens(evidence: Evidence) -> list[Judgement]:
         n_seeds = late_gap.n_seeds
         if late_gap.low <= 0 or min(gap_N[0] for gap_N in late) <= 0:
             reason += f"; that may be no gap, so there is no share of it{ending(n_seeds)}"
-            found.append(Judgement(_subject(sizes), quantity, None, CANNOT_BE_TOLD, reason, n_seeds=n_seeds))
+            found.append(Judgement(_subject(sizes), quantity, None, INCONCLUSIVE, reason, n_seeds=n_seeds))
             continue
         shares = [
             np.divide(ten_N, late_N, out=np.full(len(late_N), np.nan), where=late_N > 0)
@@ -161,6 +164,7 @@ def _flip(evidence: Evidence, sizes: Sequence[Architecture], windows: Sequence[d
     quantity = "rank correlation of size and how fast the loss falls, after the change less before it"
     start = min(window["start_tokens"] for window in windows)
     end = max(window["end_tokens"] for window in windows)
+    support = evidence.support(model for one in sizes for model in one.models)
     compared = _compared(sizes)
     before, after = (
         [order for models in compared if (order := _order(evidence, models, *stretch)) is not None]
@@ -172,16 +176,16 @@ def _flip(evidence: Evidence, sizes: Sequence[Architecture], windows: Sequence[d
             f"Some model has fewer than two snapshots before the first window, from {in_millions(start)} tokens on, or "
             f"after the last, until {in_millions(end)} tokens{ending(n_seeds)}"
         )
-        return Judgement(_subject(sizes), quantity, None, CANNOT_BE_TOLD, reason, n_seeds=n_seeds)
+        return Judgement(_subject(sizes), quantity, None, INCONCLUSIVE, reason, n_seeds=n_seeds, window_support=support)
     first, last = evidence.over_seeds(before), evidence.over_seeds(after)
     change = evidence.over_seeds([last_N - first_N for first_N, last_N in zip(before, after, strict=True)])
     signs = [above(first, 0), above(last, 0)]
-    verdict = CANNOT_BE_TOLD if CANNOT_BE_TOLD in signs else FAILS if signs[0] == signs[1] else HOLDS
+    verdict = INCONCLUSIVE if INCONCLUSIVE in signs else NOT_SUPPORTED if signs[0] == signs[1] else SUPPORTED
     reason = (
         f"The rank correlation of size and how fast the loss falls is {first.value:.2f} before {in_millions(start)} "
         f"tokens, and {last.value:.2f} after {in_millions(end)} tokens{ending(change.n_seeds)}"
     )
-    return Judgement(_subject(sizes), quantity, change, verdict, reason)
+    return Judgement(_subject(sizes), quantity, change, verdict, reason, window_support=support)
 
 
 def _order(evidence: Evidence, models: Models, start: float, end: float) -> Floats | None:
@@ -204,46 +208,78 @@ def _order(evidence: Evidence, models: Models, start: float, end: float) -> Floa
 
 
 def signature(evidence: Evidence) -> list[Judgement]:
-    """Claim 29: the share of sizes at which claims 1, 6 and 9 hold.
+    """Claim 29: the share of sizes at which claims 1, 6 and 9 agree with the window, and by chance how often all would.
+
+    That of a size alone does not count against chance: one run shows little. The claim needs all of 1, 6 and 9, so the
+    greatest of their three chances is its own, with no need of an adjustment for three (an intersection-union test).
 
     Raises:
         NotTestableError: no family has three sizes.
     """
     groups = _sizes(evidence, least=3)
-    verdicts = {
-        claim: _verdicts(judge, evidence)
+    judged = {
+        claim: _by_subject(judge, evidence)
         for claim, judge in ((1, formation.abrupt), (6, together.prefix_matching), (9, together.pivot))
     }
-    found = []
-    for sizes in groups:
-        of_sizes, exceptions = [], []
-        for one in sizes:
-            of_claims = {claim: said.get(one.subject, CANNOT_BE_TOLD) for claim, said in verdicts.items()}
-            of_sizes.append(all_of(list(of_claims.values())))
-            exceptions += [
-                f"claim {claim} of {one.subject} {said}" for claim, said in of_claims.items() if said != HOLDS
-            ]
-        n_seeds = min(len(one.models) for one in sizes)
-        share = of_sizes.count(HOLDS) / len(sizes)
-        reason = f"Claims 1, 6 and 9 hold at {of_sizes.count(HOLDS)} of {len(sizes)} sizes"
-        if exceptions:
-            reason += f". Elsewhere: {', '.join(exceptions)}"
-        found.append(
-            Judgement(
-                _subject(sizes),
-                "share of sizes at which claims 1, 6 and 9 hold",
-                Estimate(share, share, share, "none", n_seeds),
-                all_of(of_sizes),
-                reason + ending(n_seeds),
-            )
-        )
-    return found
+    return evidence.by_chance([_signature(evidence, sizes, judged) for sizes in groups])
 
 
-def _verdicts(judge: Callable[[Evidence], Iterable[Judgement]], evidence: Evidence) -> dict[str, str]:
-    """Return a claim's verdict on each subject; none if the study cannot test it."""
+def _signature(
+    evidence: Evidence, sizes: Sequence[Architecture], judged: Mapping[int, Mapping[str, Judgement]]
+) -> Judgement:
+    of_sizes, exceptions = [], []
+    for one in sizes:
+        of_claims = {claim: _agrees(said.get(one.subject)) for claim, said in judged.items()}
+        of_sizes.append(all_of(list(of_claims.values())))
+        exceptions += [
+            f"claim {claim} of {one.subject} is {said}" for claim, said in of_claims.items() if said != SUPPORTED
+        ]
+    n_seeds = min(len(one.models) for one in sizes)
+    share = of_sizes.count(SUPPORTED) / len(sizes)
+    reason = f"Claims 1, 6 and 9 agree with the window at {of_sizes.count(SUPPORTED)} of {len(sizes)} sizes"
+    if exceptions:
+        reason += f". Elsewhere: {', '.join(exceptions)}"
+    chances = {claim: _chance_over(sizes, said) for claim, said in judged.items()}
+    known = [chance for chance in chances.values() if chance is not None]
+    if len(known) == len(chances):
+        reason += ". At random times as many models would agree with probability "
+        reason += ", ".join(f"{chance:.2g} (claim {claim})" for claim, chance in chances.items())
+    supports = [found.window_support for said in judged.values() for found in _of(sizes, said)]
+    reason += ending(n_seeds)
+    verdict = all_of(of_sizes)
+    return Judgement(
+        _subject(sizes),
+        "share of sizes at which claims 1, 6 and 9 agree with the window",
+        Estimate(share, share, share, "none", n_seeds),
+        verdict,
+        reason,
+        window_support=most_marginal(supports, evidence.settings.phases.min_support),
+        agreement=Agreement(verdict, (max(known),) if len(known) == len(chances) else (), 1, reason),
+    )
+
+
+def _agrees(judgement: Judgement | None) -> str:
+    """Return what a judgement says before chance is considered; inconclusive if there is none."""
+    if judgement is None:
+        return INCONCLUSIVE
+    return judgement.agreement.verdict if judgement.agreement else judgement.verdict
+
+
+def _of(sizes: Sequence[Architecture], said: Mapping[str, Judgement]) -> list[Judgement]:
+    return [said[one.subject] for one in sizes if one.subject in said]
+
+
+def _chance_over(sizes: Sequence[Architecture], said: Mapping[str, Judgement]) -> float | None:
+    """Return how probable it is that as many models of these sizes agree at random times; None without any."""
+    agreements = [found.agreement for found in _of(sizes, said) if found.agreement]
+    chances = [chance for one in agreements for chance in one.chances]
+    return chance_of_as_many(chances, sum(one.n_agreed for one in agreements)) if chances else None
+
+
+def _by_subject(judge: Callable[[Evidence], Iterable[Judgement]], evidence: Evidence) -> dict[str, Judgement]:
+    """Return a claim's judgement of each subject; none if the study cannot test it."""
     try:
-        return {judgement.subject: judgement.verdict for judgement in judge(evidence)}
+        return {judgement.subject: judgement for judgement in judge(evidence)}
     except NotTestableError:
         return {}
 

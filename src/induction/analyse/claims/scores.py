@@ -23,7 +23,9 @@ from induction.analyse.claims.judging import (
     normal_draws,
     together,
 )
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.resampling import interval
+from induction.study.analysis import Bootstrap
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Floats = NDArray[np.float64]
 
@@ -42,12 +44,17 @@ _FOLLOWS = (
 def abstract_task(evidence: Evidence) -> list[Judgement]:
     """Claim 20: attention on labels of the same kind, induction heads less matched other heads of their layers.
 
-    Errors of heads count as independent, since tables tell each head's alone.
+    Errors of heads count as independent, since tables give each head's alone.
 
     Raises:
-        NotTestableError: no model has both an induction head and others in its layer, measured on the task.
+        NotTestableError: the task was not measured, or no model has both an induction head and others in its layer.
     """
     settings = evidence.settings
+    if evidence.tables["pattern_tasks"].is_empty():
+        raise NotTestableError(
+            "needs table pattern_tasks, of which no part is given: the abstract task is measured only in a study that "
+            "draws the figure case_studies; add case_studies to the study's figures"
+        )
     found = []
     for one in evidence.architectures:
         figures, told = [], []
@@ -67,7 +74,7 @@ def abstract_task(evidence: Evidence) -> list[Judgement]:
         same, chance = np.mean(told, axis=0)
         reason = (
             f"Of the attention on labels, induction heads have {same:.1%} on those of the same kind, the heads they "
-            f"are held against {same - estimate.value:.1%}, and even attention {chance:.1%}{ending(estimate.n_seeds)}"
+            f"are compared with {same - estimate.value:.1%}, and even attention {chance:.1%}{ending(estimate.n_seeds)}"
         )
         found.append(
             Judgement(
@@ -109,7 +116,8 @@ def _against_matched(heads: pl.DataFrame) -> Floats | None:
 def weights(evidence: Evidence) -> list[Judgement]:
     """Claim 21: rank correlations of what heads do with what their weights say, over the heads of all models.
 
-    The figure is the smaller one. One that cannot be computed leaves the claim open, unless the other one fails it.
+    The figure is the smaller one. One that cannot be computed leaves the claim inconclusive, unless the other one is
+    below the bound.
 
     Raises:
         NotTestableError: neither can be computed.
@@ -119,14 +127,17 @@ def weights(evidence: Evidence) -> list[Judgement]:
     known, verdicts, told = [], [], []
     for score, weight, words in _FOLLOWS:
         both = heads.drop_nulls([score, weight])
+        n_models = both["model"].n_unique()
         if (estimate := _correlation(evidence, both, score, weight)) is None:
-            verdicts.append(CANNOT_BE_TOLD)
+            verdicts.append(INCONCLUSIVE)
             told.append(f"of {words} not known, over {len(both)} heads")
             continue
         known.append(estimate)
-        verdicts.append(above(estimate, settings.claims.min_correlation))
+        verdict = above(estimate, settings.claims.min_correlation)
+        verdicts.append(verdict if n_models >= settings.claims.min_seeds else INCONCLUSIVE)
         told.append(
-            f"of {words} {estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}], over {len(both)} heads"
+            f"of {words} {estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}], over {len(both)} heads of "
+            f"{n_models} model{'s' if n_models > 1 else ''}"
         )
     if not known:
         raise NotTestableError(
@@ -140,21 +151,50 @@ def weights(evidence: Evidence) -> list[Judgement]:
             "the smaller one of both rank correlations",
             min(known, key=lambda estimate: estimate.value)._replace(n_seeds=n_seeds),
             together(verdicts),
-            f"The rank correlation is, {'; '.join(told)}{ending(n_seeds)}",
+            f"The rank correlation is, {'; '.join(told)}; judged over {settings.claims.min_seeds} models or more"
+            f"{ending(n_seeds)}",
         )
     ]
 
 
 def _correlation(evidence: Evidence, heads: pl.DataFrame, x: str, y: str) -> Estimate | None:
-    """Return the rank correlation of two scores: over seeds where `min_seeds` of them have one, else over heads."""
-    confidence = evidence.settings.bootstrap.confidence
+    """Return the rank correlation of two scores, over seeds, else over models, else over heads.
+
+    Over seeds where `min_seeds` of them have one; over models where there are as many models; see `over_models`.
+    """
+    confidence, min_seeds = evidence.settings.bootstrap.confidence, evidence.settings.claims.min_seeds
     seeds = {model.name: model.fields.seed for model in evidence.models}
     by_seed = heads.with_columns(pl.col("model").replace_strict(seeds, return_dtype=pl.Int64).alias("seed"))
     found = [rank_correlation(part[x], part[y], confidence) for part in by_seed.partition_by("seed")]
     known = [np.array([one.value]) for one in found if one is not None]
-    if len(known) >= evidence.settings.claims.min_seeds:
+    if len(known) >= min_seeds:
         return evidence.over_seeds(known)
-    return rank_correlation(heads[x], heads[y], confidence)
+    estimate = rank_correlation(heads[x], heads[y], confidence)
+    if estimate is None or heads["model"].n_unique() < min_seeds:
+        return estimate
+    of_models = [(part[x].to_numpy(), part[y].to_numpy()) for part in heads.partition_by("model", maintain_order=True)]
+    return over_models(estimate, of_models, evidence.settings.bootstrap)
+
+
+def over_models(estimate: Estimate, of_models: Sequence[tuple[Floats, Floats]], bootstrap: Bootstrap) -> Estimate:
+    """Return a rank correlation with an interval over models, whose heads are not independent.
+
+    Models are drawn with replacement, each with all of its heads; the interval reaches from the lower to the higher one
+    of the ends of that bootstrap's and of the interval over heads, and so is never the narrower one.
+
+    Args:
+        estimate: the correlation over all heads, with its interval over heads.
+        of_models: both scores of the heads of each model.
+        bootstrap: number of resamples, their seed, and the coverage.
+    """
+    random = np.random.default_rng(bootstrap.seed)
+    resampled = []
+    for drawn in random.integers(len(of_models), size=(bootstrap.n_resamples, len(of_models))):
+        x_H, y_H = (np.concatenate([of_models[number][score] for number in drawn]) for score in (0, 1))
+        if np.ptp(x_H) and np.ptp(y_H):
+            resampled.append(float(stats.spearmanr(x_H, y_H).statistic))
+    low, high = interval(np.array(resampled), bootstrap.confidence) if resampled else (-1.0, 1.0)
+    return Estimate(estimate.value, min(float(low), estimate.low), max(float(high), estimate.high), "models")
 
 
 def rank_correlation(x: pl.Series, y: pl.Series, confidence: float) -> Estimate | None:
@@ -308,7 +348,7 @@ def anti_copying(evidence: Evidence) -> list[Judgement]:
             f"models of more than {_MANY_LAYERS} layers",
             "heads that match prefixes and anti-copy",
             Estimate(found, surely, perhaps, "heads", n_seeds),
-            HOLDS if surely else CANNOT_BE_TOLD if perhaps else FAILS,
+            SUPPORTED if surely else INCONCLUSIVE if perhaps else NOT_SUPPORTED,
             f"Of {len(heads)} heads {surely} match prefixes and anti-copy by two standard errors, and {perhaps} do or "
             f"miss it by less{ending(n_seeds)}",
         )

@@ -13,7 +13,7 @@ from induction.analyse.claims.judging import (
     ending,
     in_millions,
 )
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Pairs = Sequence[tuple[Member, Member]]
 
@@ -48,18 +48,19 @@ def _one_layer(evidence: Evidence, subject: str, pairs: Pairs) -> Judgement:
     finals = [evidence.at_common_end(pair, "icl_windowed") for pair in pairs]
     more = evidence.over_seeds([plain_N - smeared_N for smeared_N, plain_N in finals])
     with_smeared, with_plain = (sum(evidence.window(pair[at]) is not None for pair in pairs) for at in (0, 1))
-    verdict = CANNOT_BE_TOLD
+    verdict = INCONCLUSIVE
     if not with_smeared:
-        verdict = FAILS
+        verdict = NOT_SUPPORTED
     elif with_smeared == len(pairs) and not with_plain:
-        verdict = HOLDS if above(more, evidence.settings.claims.min_effect_nats) == HOLDS else CANNOT_BE_TOLD
+        verdict = SUPPORTED if above(more, evidence.settings.claims.min_effect_nats) == SUPPORTED else INCONCLUSIVE
     smeared, plain = np.mean([[values_N[0] for values_N in pair] for pair in finals], axis=0)
     reason = (
         f"With smeared keys the score ends at {smeared:.2f} nats, with plain ones at {plain:.2f}; "
         f"{_windows(with_smeared, len(pairs))} with smeared keys and {_windows(with_plain, len(pairs))} with plain ones"
     )
     quantity = "final score with plain keys less that with smeared ones, nats"
-    return Judgement(subject, quantity, more, verdict, reason + ending(len(pairs)))
+    support = evidence.support(model for pair in pairs for model in pair)
+    return Judgement(subject, quantity, more, verdict, reason + ending(len(pairs)), window_support=support)
 
 
 def _windows(n_found: int, n_seeds: int) -> str:
@@ -71,6 +72,7 @@ def _windows(n_found: int, n_seeds: int) -> str:
 def _earlier(evidence: Evidence, subject: str, pairs: Pairs) -> Judgement:
     quantity = "tokens by which the window's midpoint is earlier with smeared keys"
     min_seeds = evidence.settings.claims.min_seeds
+    support = evidence.support(model for pair in pairs for model in pair)
     both = [
         (midpoint(one), midpoint(other))
         for one, other in ([evidence.window(model) for model in pair] for pair in pairs)
@@ -79,7 +81,7 @@ def _earlier(evidence: Evidence, subject: str, pairs: Pairs) -> Judgement:
     if not both:
         models = [model for pair in pairs for model in pair]
         reason = f"No seed has both windows: {evidence.no_window(models)}{ending(len(pairs))}"
-        return Judgement(subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(pairs))
+        return Judgement(subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(pairs), window_support=support)
     lead = evidence.over_seeds_or_own(
         [
             Estimate(plain.value - smeared.value, plain.low - smeared.high, plain.high - smeared.low, plain.over)
@@ -92,5 +94,5 @@ def _earlier(evidence: Evidence, subject: str, pairs: Pairs) -> Judgement:
         reason += f"; {len(pairs) - len(both)} of {len(pairs)} seeds have not both windows and are left out"
     if len(both) < min_seeds:
         reason += f"; needs {min_seeds} seeds"
-    verdict = above(lead, 0) if len(both) >= min_seeds else CANNOT_BE_TOLD
-    return Judgement(subject, quantity, lead, verdict, reason + ending(len(both)))
+    verdict = above(lead, 0) if len(both) >= min_seeds else INCONCLUSIVE
+    return Judgement(subject, quantity, lead, verdict, reason + ending(len(both)), window_support=support)

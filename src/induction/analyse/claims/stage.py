@@ -1,4 +1,4 @@
-"""The stage that judges every claim, and tells the order of the signals."""
+"""The stage that judges every claim, and estimates the order of the signals."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,16 +9,17 @@ import polars as pl
 
 from induction.analyse.claims import ablated, controls, formation, scale, scores, smeared, together, tokens
 from induction.analyse.claims.evidence import NEEDS, Evidence, Member, Settings
-from induction.analyse.claims.judging import Judgement, NotTestableError, summed_up
+from induction.analyse.claims.judging import Judgement, NotTestableError, summed_up, weighed
 from induction.analyse.claims.orders import orders
 from induction.analyse.claims.people import as_markdown
 from induction.analyse.claims.registry import CLAIMS as REGISTRY
+from induction.analyse.claims.registry import COMMON_RULE, Claim
+from induction.artefacts.origins import provenance_of
 from induction.errors import InductionError
 from induction.files import replacing
 from induction.study.reading import validate
 from induction.study.strict import Strict
-from induction.tables.claims import ALL, CANNOT_BE_TOLD, CLAIMS, ORDERS
-from induction.tables.provenance import provenance_of
+from induction.tables.claims import ALL, CLAIMS, INCONCLUSIVE, ORDERS
 from induction.tables.schemas import TABLES
 from induction.tables.table import table_of
 
@@ -82,11 +83,8 @@ def claims(
     evidence = Evidence(members, validate(settings, Settings, "settings of the claims"), read_tables(tables))
     found = judge_all(evidence)
     provenance = {"models": json.dumps([model.name for model in members])}
-    known = ["claim", "statement", "paper", "rule"]
     rows = [
-        dict(zip(known, REGISTRY[number], strict=True)) | _row(judgement)
-        for number, judgements in found.items()
-        for judgement in judgements
+        stated(REGISTRY[number]) | _row(judgement) for number, judgements in found.items() for judgement in judgements
     ]
     CLAIMS.write(out, {name: [row[name] for row in rows] for name in rows[0]}, **provenance)
     with replacing(people_out) as temporary:
@@ -99,15 +97,29 @@ def claims(
 
 def judge_all(evidence: Evidence) -> dict[int, list[Judgement]]:
     """Return the judgements of every claim by number, the one of all subjects first."""
-    found = {}
+    settings = evidence.settings
+    wholes, subjects = {}, {}
     for number in REGISTRY:
         try:
-            judgements = list(JUDGES[number](evidence))
+            subjects[number] = list(JUDGES[number](evidence))
+            wholes[number] = summed_up(subjects[number], settings.phases.min_support)
         except NotTestableError as error:
-            found[number] = [Judgement(ALL, "", None, CANNOT_BE_TOLD, str(error), n_seeds=0)]
-            continue
-        found[number] = [summed_up(judgements), *judgements]
-    return found
+            subjects[number] = []
+            wholes[number] = Judgement(ALL, "", None, INCONCLUSIVE, str(error), n_seeds=0)
+    judged = weighed(list(wholes.values()), settings.claims.max_chance, "claims of co-occurrence")
+    return {number: [whole, *subjects[number]] for number, whole in zip(wholes, judged, strict=True)}
+
+
+def stated(claim: Claim) -> dict[str, Any]:
+    """Return the columns of table `claims` that say what a claim is and how it is judged."""
+    return {
+        "claim": claim.number,
+        "statement": claim.statement,
+        "paper": claim.paper,
+        "rule": claim.rule,
+        "common_rule": COMMON_RULE,
+        "amended": claim.amended,
+    }
 
 
 def read_tables(paths: Sequence[Path]) -> dict[str, pl.DataFrame]:
@@ -141,6 +153,8 @@ def _row(judgement: Judgement) -> dict[str, Any]:
         "estimate_high": estimate and estimate.high,
         "interval_over": estimate.over if estimate else "none",
         "chance": judgement.chance,
+        "chance_adjusted": judgement.chance_adjusted,
+        "window_support": judgement.window_support,
         "verdict": judgement.verdict,
         "reason": judgement.reason,
     }

@@ -1,7 +1,7 @@
-"""What changes in the window of in-context learning: claims 6 to 9, each by a change point of its own.
+"""What changes in the window of in-context learning: claims 6 to 9, each by an independent change point.
 
-Seeds are judged one by one, and what they agree on is the verdict. Each raises NotTestableError where the study lacks
-the models.
+Seeds are judged one by one, and what they agree on is the verdict; an agreement supports a claim only where chance does
+not explain it. Each raises NotTestableError where the study lacks the models.
 
 Suffix letters: S snapshot, R resample.
 """
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 
 from induction.analyse.claims.evidence import Architecture, Evidence, Member, midpoint, reach, same_seeds
 from induction.analyse.claims.judging import (
+    Agreement,
     Estimate,
     Judgement,
     NotTestableError,
     agreed,
-    chance_of_as_many,
     chance_of_overlap,
     ending,
     in_millions,
+    most_marginal,
     overlap,
     spanned,
 )
 from induction.analyse.phases import Signal, search, window_row
 from induction.analyse.windows import NoWindow, Window, falling_window
-from induction.tables.claims import CANNOT_BE_TOLD, FAILS, HOLDS
+from induction.tables.claims import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 
 Floats = NDArray[np.float64]
 
@@ -44,8 +45,10 @@ class ChangePoint(NamedTuple):
 
     row: dict[str, Any] | None
     """As in table `phases`."""
-    verdict: str = HOLDS
+    verdict: str = SUPPORTED
     why: str = ""
+    support: float | None = None
+    """Share of the resamples in which it changes."""
 
 
 class Beside(NamedTuple):
@@ -60,18 +63,19 @@ def prefix_matching(evidence: Evidence) -> list[Judgement]:
 
     def point(model: Member) -> ChangePoint:
         row = evidence.window(model, "prefix_matching")
-        return ChangePoint(row, FAILS, evidence.no_window([model], "prefix_matching"))
+        why, support = evidence.no_window([model], "prefix_matching"), evidence.support([model], "prefix_matching")
+        return ChangePoint(row, NOT_SUPPORTED, why, support)
 
     deep = evidence.two_and_more_layers()
     judged = _compared(evidence, "prefix matching", deep, point)
     return [
-        found._replace(reason=_with_any_head(evidence, one, found.reason)) if found.verdict == FAILS else found
+        _with_any_head(evidence, one, found) if found.verdict == NOT_SUPPORTED else found
         for one, found in zip(deep, judged, strict=True)
     ]
 
 
-def _with_any_head(evidence: Evidence, one: Architecture, reason: str) -> str:
-    """Say where the highest prefix matching of any head rises: the head that is best at the end may come later."""
+def _with_any_head(evidence: Evidence, one: Architecture, judgement: Judgement) -> Judgement:
+    """Add where the highest prefix matching of any head rises: the head that is best at the end may come later."""
     rules = evidence.settings.phases
     found = []
     for model in one.models:
@@ -81,7 +85,11 @@ def _with_any_head(evidence: Evidence, one: Architecture, reason: str) -> str:
         if isinstance(rise, Window):
             found.append((rise.start, rise.end))
     where = f"rises at {in_millions(*spanned(found))} tokens" if found else "has no window either"
-    return f"{reason}. Followed is the head that is best at the end; the highest score of any head {where}"
+    said = f". The head that is best at the end is followed; the highest score of any head {where}"
+    agreement = judgement.agreement
+    return judgement._replace(
+        reason=judgement.reason + said, agreement=agreement and agreement._replace(reason=agreement.reason + said)
+    )
 
 
 def bump(evidence: Evidence) -> list[Judgement]:
@@ -90,10 +98,10 @@ def bump(evidence: Evidence) -> list[Judgement]:
     def point(model: Member) -> ChangePoint:
         rows = evidence.rows("phases", model).filter(signal="loss").to_dicts()
         if not rows:
-            return ChangePoint(None, CANNOT_BE_TOLD, "its windows were not looked for")
-        verdict = FAILS if rows[0]["support"] < _MIN_BUMPS else CANNOT_BE_TOLD
+            return ChangePoint(None, INCONCLUSIVE, "its windows were not looked for")
+        verdict = NOT_SUPPORTED if rows[0]["support"] < _MIN_BUMPS else INCONCLUSIVE
         said = f"{rows[0]['reason']} (a bump in {rows[0]['support']:.0%} of the resamples)"
-        return ChangePoint(rows[0] if rows[0]["found"] else None, verdict, said)
+        return ChangePoint(rows[0] if rows[0]["found"] else None, verdict, said, rows[0]["support"])
 
     deep = evidence.two_and_more_layers()
     return _compared(evidence, "the bump of the loss", deep, point)
@@ -134,10 +142,12 @@ def pivot(evidence: Evidence) -> list[Judgement]:
     shuffled = _shuffled(
         [Beside(found.stretch, found.sharpest) for found in pivots.values() if found.sharpest], "the sharpest pivots"
     )
-    return [
-        _pivoting(evidence, one, [pivots[model.name] for model in one.models if model.name in pivots], shuffled)
-        for one in deep
-    ]
+    return evidence.by_chance(
+        [
+            _pivoting(evidence, one, [pivots[model.name] for model in one.models if model.name in pivots], shuffled)
+            for one in deep
+        ]
+    )
 
 
 def permuted(pairs: Sequence[Beside], n_shuffles: int = N_SHUFFLES, seed: int = 0) -> float:
@@ -159,7 +169,7 @@ def permuted(pairs: Sequence[Beside], n_shuffles: int = N_SHUFFLES, seed: int = 
 def _compared(
     evidence: Evidence, name: str, subjects: Sequence[Architecture], point: Callable[[Member], ChangePoint]
 ) -> list[Judgement]:
-    """Hold a signal's change points against the windows of in-context learning, in every architecture."""
+    """Compare a signal's change points with the windows of in-context learning, in every architecture."""
     points = {model.name: point(model) for one in subjects for model in one.models}
     both = [
         Beside(reach(window), reach(row))
@@ -168,7 +178,7 @@ def _compared(
         if (window := evidence.window(model)) and (row := points[model.name].row)
     ]
     shuffled = _shuffled(both, name)
-    return [_beside_window(evidence, name, one, points, shuffled) for one in subjects]
+    return evidence.by_chance([_beside_window(evidence, name, one, points, shuffled) for one in subjects])
 
 
 def _beside_window(
@@ -180,26 +190,30 @@ def _beside_window(
     both = {model: (window, row) for model, window in windows.items() if (row := points[model.name].row)}
     inside = {model: overlap(reach(window), reach(row)) for model, (window, row) in both.items()}
     verdicts = [
-        (HOLDS if inside[model] else FAILS) if model in both else points[model.name].verdict for model in windows
+        points[model.name].verdict if model not in both else SUPPORTED if inside[model] else NOT_SUPPORTED
+        for model in windows
     ]
     lacking = [points[model.name].why for model in windows if model not in both]
     said = f"Window {_span_of(windows.values())} tokens"
     if both:
         said += f", {name} {_span_of([row for _, row in both.values()])}: {_overlap_in(list(inside.values()))}"
     if lacking:
-        said += f"; {name} has no place of its own{_in_seeds(len(lacking), len(windows))}: {lacking[0]}"
+        said += f"; {name} has no change point{_in_seeds(len(lacking), len(windows))}: {lacking[0]}"
     chances = [
         chance_of_overlap(reach(window), reach(row)[1] - reach(row)[0], evidence.training(model))
         for model, (window, row) in both.items()
     ]
+    reason = said + evidence.left_out(one.models) + shuffled + ending(len(windows))
+    supports = [evidence.support(one.models), *(points[model.name].support for model in windows)]
     return Judgement(
         one.subject,
         _distance_of(name),
         evidence.over_seeds_or_own([_distance(row, window) for window, row in both.values()]) if both else None,
         agreed(verdicts),
-        said + evidence.left_out(one.models) + shuffled + ending(len(windows)),
-        chance_of_as_many(chances, sum(inside.values())) if both else None,
+        reason,
         n_seeds=len(windows),
+        window_support=most_marginal(supports, evidence.settings.phases.min_support),
+        agreement=Agreement(agreed(verdicts), tuple(chances), sum(inside.values()), reason),
     )
 
 
@@ -228,8 +242,8 @@ def _shuffled(pairs: Sequence[Beside], name: str) -> str:
         return ""
     own = sum(overlap(*pair) for pair in pairs)
     return (
-        f"; of all {len(pairs)} models with both, {own} overlap, and in {permuted(pairs):.1%} of the ways to deal out "
-        f"{name} among them as many would"
+        f"; of all {len(pairs)} models with both, {own} overlap, and as many do in {permuted(pairs):.1%} of the "
+        f"permutations of {name} among them"
     )
 
 
@@ -258,7 +272,7 @@ def _departure(evidence: Evidence, model: Member, single: Member) -> ChangePoint
     found = search(Signal("departure", gap_NS[0], gap_NS[1:], find))
     steps_S = evidence.rows("curves", model)["step"].to_numpy()[shared_S]
     row = window_row(found, steps_S, tokens_S, settings.bootstrap.confidence, settings.phases.min_support)
-    return ChangePoint(row if row["found"] else None, CANNOT_BE_TOLD, row["reason"])
+    return ChangePoint(row if row["found"] else None, INCONCLUSIVE, row["reason"], found.support)
 
 
 class _Pivots(NamedTuple):
@@ -269,8 +283,8 @@ class _Pivots(NamedTuple):
         stretch: the window, widened by one snapshot on both sides, tokens.
         greatest: the turn in it that decides, degrees.
         at: tokens of that turn.
-        sharpest: the place of the sharpest sure pivot of the whole training, twice; none without any.
-        chance: share of the stretches of training as long as that one that contain a sure pivot.
+        sharpest: the place of the sharpest certain pivot of the whole training, twice; none without any.
+        chance: share of the stretches of training as long as that one that contain a certain pivot.
     """
 
     verdict: str
@@ -299,12 +313,12 @@ def _pivots(evidence: Evidence, model: Member) -> _Pivots | None:
     inside = slice(first, last + 1)
     if np.isneginf(turn_S[inside]).all():
         return None
-    undecided = CANNOT_BE_TOLD if (high_S[inside] >= bound).any() else FAILS
+    undecided = INCONCLUSIVE if (high_S[inside] >= bound).any() else NOT_SUPPORTED
     corners_first_S = np.where(corner_S, 180 + low_S, turn_S)
     decisive = first + int(corners_first_S[inside].argmax())
     sharpest = float(tokens_S[np.where(sure_S, low_S, -np.inf).argmax()])
     return _Pivots(
-        verdict=HOLDS if sure_S[inside].any() else undecided,
+        verdict=SUPPORTED if sure_S[inside].any() else undecided,
         stretch=(float(tokens_S[first]), float(tokens_S[last])),
         greatest=Estimate(float(turn_S[decisive]), float(low_S[decisive]), float(high_S[decisive]), "examples"),
         at=float(tokens_S[decisive]),
@@ -325,27 +339,33 @@ def _share_with(tokens_S: Floats, pivot_S: NDArray[np.bool_], length: float) -> 
 
 
 def _pivoting(evidence: Evidence, one: Architecture, found: Sequence[_Pivots], shuffled: str) -> Judgement:
-    quantity = "the surest turn of the trajectory in the window, degrees"
+    quantity = "the most certain turn of the trajectory in the window, degrees"
     if not evidence.windows(one.models):
         return evidence.without_window(one, quantity)
     if not found:
         reason = f"Table pca has no turn in the window{ending(len(one.models))}"
-        return Judgement(one.subject, quantity, None, CANNOT_BE_TOLD, reason, n_seeds=len(one.models))
+        support = evidence.support(one.models)
+        return Judgement(
+            one.subject, quantity, None, INCONCLUSIVE, reason, n_seeds=len(one.models), window_support=support
+        )
     greatest = evidence.over_seeds_or_own([pivots.greatest for pivots in found])
-    n_sure = sum(pivots.verdict == HOLDS for pivots in found)
+    n_sure = sum(pivots.verdict == SUPPORTED for pivots in found)
     stretch = in_millions(*spanned([pivots.stretch for pivots in found]))
     reason = (
         f"In the window and one snapshot around it, {stretch} tokens, the "
         f"trajectory turns by {greatest.value:.0f} degrees ({greatest.low:.0f} to {greatest.high:.0f})"
         f"{'' if len(found) > 1 else f' at {in_millions(found[0].at)}'}, {_sure_in(n_sure, len(found))}"
     )
+    verdict = agreed([pivots.verdict for pivots in found])
+    reason += evidence.left_out(one.models) + shuffled + ending(len(found))
     return Judgement(
         one.subject,
         quantity,
         greatest,
-        agreed([pivots.verdict for pivots in found]),
-        reason + evidence.left_out(one.models) + shuffled + ending(len(found)),
-        chance_of_as_many([pivots.chance for pivots in found], n_sure),
+        verdict,
+        reason,
+        window_support=evidence.support(one.models),
+        agreement=Agreement(verdict, tuple(pivots.chance for pivots in found), n_sure, reason),
     )
 
 
@@ -354,4 +374,4 @@ def _in_seeds(n_found: int, n_seeds: int) -> str:
 
 
 def _sure_in(n_sure: int, n_seeds: int) -> str:
-    return "no sure pivot" if n_seeds == 1 and not n_sure else f"a sure pivot{_in_seeds(n_sure, n_seeds)}"
+    return "no certain pivot" if n_seeds == 1 and not n_sure else f"a certain pivot{_in_seeds(n_sure, n_seeds)}"

@@ -4,7 +4,7 @@ import polars as pl
 
 from induction.analyse.claims.evidence import Architecture, Evidence, Member
 from induction.analyse.claims.judging import Estimate, Judgement, NotTestableError, above, agreed, below, ending
-from induction.tables.claims import CANNOT_BE_TOLD
+from induction.tables.claims import INCONCLUSIVE
 from induction.tables.repetitions import BROKEN, CONTINUED
 
 
@@ -28,14 +28,21 @@ def _repetitions(evidence: Evidence, one: Architecture) -> Judgement:
     if not changes:
         why = "Table repetitions tells of no continued or of no broken repetitions over the window"
         return Judgement(
-            one.subject, quantity, None, CANNOT_BE_TOLD, why + ending(len(one.models)), n_seeds=len(one.models)
+            one.subject,
+            quantity,
+            None,
+            INCONCLUSIVE,
+            why + ending(len(one.models)),
+            n_seeds=len(one.models),
+            window_support=evidence.support(one.models),
         )
     continued, broken = (evidence.over_seeds_or_own(estimates) for estimates in zip(*changes, strict=True))
     reason = (
         f"Over the window the loss of continued repetitions changes by {_told(continued)} nats, that of broken ones by "
         f"{_told(broken)}{evidence.left_out(one.models)}{ending(len(changes))}"
     )
-    return Judgement(one.subject, quantity, continued, agreed([below(continued, 0), above(broken, 0)]), reason)
+    verdict = agreed([below(continued, 0), above(broken, 0)])
+    return Judgement(one.subject, quantity, continued, verdict, reason, window_support=evidence.support(one.models))
 
 
 def _changes(evidence: Evidence, model: Member) -> tuple[Estimate, Estimate] | None:
