@@ -236,9 +236,10 @@ def test_a_corpus_too_short_is_told_before_training(tokens, tmp_path):
 
 
 def test_divergence_is_told(tokens, tmp_path):
-    wild = model(learning_rate=1e30, warmup_steps=0, optimizer="adamw")
+    recipe = model(warmup_steps=0, optimizer="adamw").recipe(0)
+    wild = recipe | {"settings": recipe["settings"] | {"learning_rate": 1e30}}  # more than the configuration permits
     with pytest.raises(InductionError, match=r"training diverged: the loss of step \d+ is .*Lower learning_rate"):
-        train_block(wild, 0, tokens, tmp_path)
+        train(wild, tokens, tmp_path / "block-0.json", table_path(tmp_path, 0), tokens_needed=65)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
