@@ -64,6 +64,7 @@ rule tables:
                 "set_ablations",
                 "idealised",
                 "compositions",
+                "periods",
                 "curves",
                 "window_rules",
                 "attributions",
