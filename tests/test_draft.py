@@ -37,6 +37,7 @@ def results(tmp_path, monkeypatch):
     folder = tmp_path / "results"
     for table in ("losses", "heads"):
         write(folder / f"tables/{table}/model=m-1/block-0.parquet", "measured")
+    write(folder / "corpora/packages/evaluation.safetensors", "drawn")
     return folder
 
 

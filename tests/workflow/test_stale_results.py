@@ -146,6 +146,14 @@ def test_the_rules_read_what_the_graph_of_stages_says(stub):
     assert seen == len(list(every_node(jobs))) > 25
 
 
+def test_a_study_without_the_figure_of_the_abstract_task_does_not_need_its_prompts(stub):
+    stub.configure(families=SMALL, study={**SMALL_STUDY, "figures": {"phase_change": {"families": ["attn"]}}})
+    planned = {job.split()[0] for job in stub.planned("--forceall", "tables", "all")}
+    assert planned & {"prompts", "pattern_tasks", "case_studies"} == set()
+    assert {"claims", "report", "phase_change_figure"} <= planned
+    stub.change(0)
+
+
 def test_a_stage_that_fails_after_a_change_is_planned_again_with_all_that_reads_it(stub):
     jobs = jobs_of(stub)
     for number, command in enumerate(COMMANDS, start=1):
@@ -157,3 +165,17 @@ def test_a_stage_that_fails_after_a_change_is_planned_again_with_all_that_reads_
     done = stub.run_failing()
     assert done.returncode == 0, done.stdout + done.stderr
     assert stub.planned("tables", "all") == set()
+
+
+def test_no_command_grows_with_the_number_of_models(stub):
+    """A single argument may have 128 KiB on Linux, and a job's whole command is one."""
+    longest = {}
+    for n_models in (2, 160):
+        families = {"attn": {**SMALL["attn"], "sweep": {"n_layers": [2], "seed": list(range(n_models))}}}
+        stub.configure(families=families, study=SMALL_STUDY)
+        done = stub.run("-n", "-p", "--forceall", "results/report.html", "results/tables/claims.parquet")
+        assert done.returncode == 0, done.stdout + done.stderr
+        commands = re.findall(r"induction (\S+) .*", done.stdout)
+        assert {"claims", "pca", "report", "figure"} <= set(commands)
+        longest[n_models] = max(len(line) for line in done.stdout.splitlines() if "induction " in line)
+    assert longest[160] < longest[2] + 20
