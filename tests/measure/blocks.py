@@ -15,5 +15,5 @@ def write_block(folder, models):
         entries.append({"step": step, "tokens": 100 * step, "file": file, "sha256": sha256_file(folder / file)})
     architecture = next(iter(models.values())).architecture.model_dump(mode="json")
     manifest = folder / "block-0.json"
-    write_manifest(manifest, architecture, recipe="none", identity="made", corpus="none", snapshots=entries)
+    write_manifest(manifest, architecture, recipe="none", identity="made", corpus="none", snapshots=entries, job="")
     return manifest
