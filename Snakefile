@@ -68,6 +68,7 @@ rule tables:
                 "set_ablations",
                 "idealised",
                 "compositions",
+                "periods",
                 "curves",
                 "window_rules",
                 "attributions",

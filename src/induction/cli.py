@@ -241,6 +241,16 @@ def _compositions(args: Arguments) -> None:
     compositions(args.block, args.out, **_measuring(args))
 
 
+def _periods(args: Arguments) -> None:
+    from induction.corpus.probes import read_probes, repeated_at
+    from induction.measure.periods import periods
+    from induction.study.evaluation import Probes
+
+    drawn, settings = read_probes(args.probes), _part(args, "probes", Probes)
+    others = repeated_at(args.corpus.parent, settings, _number(args, "n_tokens"))
+    periods(args.block, {drawn.period: drawn.repeated, **others}, drawn.period, args.out, **_measuring(args))
+
+
 def _pattern_tasks(args: Arguments) -> None:
     from induction.corpus.prompts import read_prompts
     from induction.measure.pattern_tasks import LinePrompts, pattern_tasks
@@ -779,6 +789,20 @@ STAGES = {
         "In: a model's last block. Out: the model's part of the table compositions.",
         (_BLOCK, _out("results/tables/compositions/model=MODEL/part.parquet")),
         _compositions,
+        of_one="model",
+    ),
+    "periods": Stage(
+        "Measure the prefix matching of every head at several periods.",
+        "In: a model's last block, the probes, the corpus, from whose vocabulary other periods are drawn. Out: the "
+        "model's part of the table periods.",
+        (
+            _BLOCK,
+            Option("--probes", "the probes, results/corpora/CORPUS/probes.safetensors", Path),
+            Option("--corpus", "manifest of the model's corpus, results/corpora/CORPUS/manifest.json", Path),
+            _settings('{"probes": …, "n_tokens": N}'),
+            _out("results/tables/periods/model=MODEL/part.parquet"),
+        ),
+        _periods,
         of_one="model",
     ),
     "pattern-tasks": Stage(

@@ -40,7 +40,7 @@ _ANALYSED = (
     "repetitions",
     "passages",
 )
-_OF_LAST_SNAPSHOTS = ("set_ablations", "idealised", "compositions", "pattern_tasks", "case_studies")
+_OF_LAST_SNAPSHOTS = ("set_ablations", "idealised", "compositions", "periods", "pattern_tasks", "case_studies")
 
 
 @dataclass(frozen=True)

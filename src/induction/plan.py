@@ -43,7 +43,7 @@ _RULES = {
     "losses": ("losses",),
     "heads": ("heads",),
     "ablations": ("ablations",),
-    "last snapshot": ("set_ablations", "idealised", "compositions", "pattern_tasks", "case_studies"),
+    "last snapshot": ("set_ablations", "idealised", "compositions", "periods", "pattern_tasks", "case_studies"),
     "analysis": (
         "curves", "phases", "window_rules", "attributions", "repetitions", "passages", "pca", "claims",
     ),
@@ -56,6 +56,7 @@ _WITH_CASE_STUDIES = ("pattern_tasks", "case_studies")
 _SHOWN_BY = {
     "set_ablations": "ablations",
     "compositions": "circuits",
+    "periods": "head_scores",
     "passages": "tokens",
     "window_rules": "window_rules",
 }

@@ -194,12 +194,28 @@ def test_what_does_not_make_a_group_is_told(corpora, tmp_path):
             pca(parts, evaluations, groups, BOOTSTRAP, RULE, out)
         assert not out.exists()
 
-    refused(
-        "group books: two components need two snapshots and two examples; book-1: 1 and 4",
-        parts[:2],
-        groups={"web": "web", "book-1": "books"},
-    )
     refused("only one is given of book-2", parts[:2])
     refused("only one is given of web", groups={"book-1": "books", "book-2": "books"})
     refused("no evaluation set is given of books", evaluations={"web": evaluations["web"]})
     refused("not of one corpus", groups=groups | {"web": "books"})
+
+
+def test_a_group_without_components_has_a_table_and_a_statement(corpora, tmp_path, capsys):
+    """One snapshot alone; and snapshots whose losses never change."""
+    parts, evaluations, groups = corpora
+    random = np.random.default_rng(5)
+    constant = np.repeat(random.uniform(1, 5, (1, 7, 4)), 3, axis=0)
+    still = write_model(tmp_path, "still", constant, corpus="w", evaluation="we", recipe="r3")
+    out = tmp_path / "pca.parquet"
+    for given, group, n_rows, why in (
+        ([parts[1]], {"book-1": "books"}, 1, "two snapshots and two examples are needed, and there are 1 and 4"),
+        ([still], {"still": "web"}, 3, "3 snapshots with the same losses on all 7 examples"),
+    ):
+        pca(given, evaluations, group, BOOTSTRAP, RULE, out)
+        table = PCA.read(out)
+        assert table.select("pc1", "pc2").rows() == [(0.0, 0.0)] * n_rows
+        empty = ("turn", "turn_low", "turn_high", "pc1_explained", "pc2_explained")
+        assert table.select(empty).null_count().row(0) == (n_rows,) * len(empty)
+        assert why in capsys.readouterr().err
+    pca(parts, evaluations, groups, BOOTSTRAP, RULE, out)
+    assert capsys.readouterr().err == ""

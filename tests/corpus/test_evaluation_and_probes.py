@@ -5,7 +5,7 @@ import pytest
 
 from corpus.small_corpora import stored_tokens
 from induction.corpus.evaluation import evaluation, read_evaluation
-from induction.corpus.probes import probes, read_probes
+from induction.corpus.probes import probes, read_probes, repeated_at
 from induction.errors import InductionError
 from induction.study.evaluation import Evaluation, Probes
 
@@ -52,7 +52,7 @@ def test_fewer_examples_are_the_first_of_more(small, tmp_path):
 
 def test_same_settings_same_bytes_other_seed_other_examples(small, tmp_path):
     one, same, other = (
-        draw(small, tmp_path / name, n_examples=30, seed=s) for name, s in (("a", 0), ("b", 0), ("c", -1))
+        draw(small, tmp_path / name, n_examples=30, seed=s) for name, s in (("a", 0), ("b", 0), ("c", 1))
     )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert one.fingerprint == same.fingerprint != other.fingerprint
@@ -139,4 +139,34 @@ def test_too_few_tokens_to_draw_from(small, tmp_path):
     ):
         probes(small, settings, tmp_path / "probes")
     with pytest.raises(InductionError, match="and 0 of the vocabulary's 400 are left"):
-        probes(small, Probes(commonest_excluded=1, rarest_excluded=1), tmp_path / "probes")
+        probes(small, Probes().model_copy(update={"commonest_excluded": 1.0}), tmp_path / "probes")
+
+
+def test_other_periods_have_tokens_of_their_own_and_leave_the_probes_as_they_are(small, tmp_path):
+    usual, others = Probes(n_sequences=5, period=10), Probes(n_sequences=5, period=10, other_periods=(8, 40, 60))
+    drawn = repeated_at(small, others, n_tokens=150)
+    assert {period: tokens.shape for period, tokens in drawn.items()} == {8: (5, 33), 40: (5, 121), 60: (5, 121)}
+    for period, tokens in drawn.items():
+        assert tokens.dtype == np.int32
+        assert (tokens[:, 0] == 0).all()
+        blocks = tokens[:, 1:].reshape(5, -1, period)
+        assert (blocks == blocks[:, :1]).all()
+        assert all(len(set(row)) == period for row in blocks[:, 0].tolist())
+    again = repeated_at(small, Probes(n_sequences=5, period=10, other_periods=(40,)), n_tokens=150)
+    assert (again[40] == drawn[40]).all(), "whatever the other periods are"
+    probes(small, usual, tmp_path / "probes")
+    assert read_probes(tmp_path / "probes").repeated.shape == (5, 41)
+    assert repeated_at(small, usual, n_tokens=150) == {}
+    with pytest.raises(
+        InductionError, match=r"other_periods: 60 random tokens .* n_tokens is 120. Permitted: at most 59"
+    ):
+        repeated_at(small, others, n_tokens=120)
+    with pytest.raises(InductionError, match=r"probes.other_periods asks for 400 distinct tokens, and \d+ of"):
+        repeated_at(small, Probes(other_periods=(400,)), n_tokens=900)
+
+
+def test_what_is_not_set_is_not_in_the_json():
+    assert "other_periods" not in Probes().model_dump(mode="json")
+    assert Probes(other_periods=(100,)).model_dump(mode="json")["other_periods"] == [100]
+    with pytest.raises(ValueError, match="one is there twice"):
+        Probes(other_periods=(25, 100))

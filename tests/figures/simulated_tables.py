@@ -17,6 +17,7 @@ from induction.tables.heads import HEADS
 from induction.tables.idealised import IDEALISED
 from induction.tables.pattern_tasks import PATTERN_TASKS
 from induction.tables.pca import PCA
+from induction.tables.periods import PERIODS
 from induction.tables.phases import PHASES
 from induction.tables.repetitions import PASSAGES, REPETITIONS
 from induction.tables.window_rules import WINDOW_RULES
@@ -95,6 +96,7 @@ def write_tables(folder: Path, models=DEMO, steps=STEPS) -> list[Path]:
             (REPETITIONS, _repetitions(model, steps, rise, rng)),
             (PASSAGES, _passages(model, steps, rng)),
             (COMPOSITIONS, _compositions(model, steps, rng)),
+            (PERIODS, _periods(model, steps)),
             (IDEALISED, _idealised(model, steps, rng)),
             (PATTERN_TASKS, _pattern_tasks(model, steps, rng)),
             (CASE_STUDIES, _case_studies(model, steps, rng)),
@@ -380,6 +382,22 @@ def _window_steps(model: Planted):
 
 def _at_end(steps):
     return {"step": steps[-1], "tokens": steps[-1] * TOKENS_A_STEP}
+
+
+SHARES_AT = {25: 1.0, 100: 0.7, 150: 0.5}
+"""By period, the prefix matching of a planted induction head as a share of that at 25."""
+
+
+def _periods(model: Planted, steps):
+    key, is_induction, _ = _each_head(model, steps[-1:])
+    rows = [
+        {**key, "period": period, "n_repeats": 4 if period < 150 else 3, "classifies": period == 25}
+        | {"prefix_matching": np.where(is_induction, 0.8 * share, 0.02), "prefix_matching_se": 0.01}
+        for period, share in SHARES_AT.items()
+    ]
+    names = list(rows[0])
+    length = len(key["layer"])
+    return {name: np.concatenate([np.broadcast_to(row[name], length) for row in rows]) for name in names}
 
 
 def _compositions(model: Planted, steps, rng):

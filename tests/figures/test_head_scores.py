@@ -23,7 +23,7 @@ def last_heads(inputs, model):
 
 
 def test_a_head_stands_at_its_layer_and_the_line_joins_the_best_of_each(six):
-    inputs, _, (above, _) = drawn("head_scores", six, SIX)
+    inputs, _, (above, _, _) = drawn("head_scores", six, SIX)
     for model in SIX[1:]:
         heads = last_heads(inputs, model)
         offsets, _ = points(above, f"{model.n_layers} layers")
@@ -38,7 +38,7 @@ def test_a_head_stands_at_its_layer_and_the_line_joins_the_best_of_each(six):
 
 
 def test_copying_is_drawn_against_prefix_matching_by_class_with_the_numbers_of_heads(six):
-    inputs, _, (_, below) = drawn("head_scores", six, SIX)
+    inputs, _, (_, below, _) = drawn("head_scores", six, SIX)
     drawn_points = [artist for artist in below.collections if artist.get_label() in theme.CLASS_COLOURS]
     offsets = np.concatenate([np.asarray(artist.get_offsets()) for artist in drawn_points])
     heads = pl.concat([last_heads(inputs, model) for model in SIX])
@@ -53,7 +53,7 @@ def test_copying_is_drawn_against_prefix_matching_by_class_with_the_numbers_of_h
 
 
 def test_the_numbers_stand_beyond_all_scores_in_their_quarter(six):
-    _, _, (_, below) = drawn("head_scores", six, SIX)
+    _, _, (_, below, _) = drawn("head_scores", six, SIX)
     places = [text.get_position() for text in below.texts]
     assert [(x > 0.3, y > 1, y < -1) for x, y in places] == [
         (False, True, False),
@@ -72,11 +72,11 @@ def test_a_head_at_a_threshold_is_counted_as_its_class_is():
 def test_variants_have_a_column_each(tmp_path):
     _, _, axes = drawn("head_scores", write_tables(tmp_path))
     assert [axis.get_title() for axis in axes[:3]] == ["attention-only", "smeared keys", "with MLPs"]
-    assert [sum(int(text.get_text()) for text in axis.texts) for axis in axes[3:]] == [12, 12, 8]
+    assert [sum(int(text.get_text()) for text in axis.texts) for axis in axes[3:6]] == [12, 12, 8]
 
 
 def test_heads_of_all_seeds_are_points_and_the_best_lines_thin_beneath_their_mean(tmp_path):
-    _, _, (above, below) = drawn("head_scores", write_tables(tmp_path, SEEDS), SEEDS)
+    _, _, (above, below, _) = drawn("head_scores", write_tables(tmp_path, SEEDS), SEEDS)
     assert len(points(above, "2 layers")[0]) == 3 * 2 * N_HEADS
     assert [line.get_linewidth() for line in lines(above, "seed")] == [theme.THIN] * 6
     two = [line.get_ydata() for line in lines(above, "seed") if len(line.get_ydata()) == 2]
@@ -88,13 +88,26 @@ def test_models_without_snapshots_get_notes_and_leave_the_others(tmp_path):
     paths = write_tables(tmp_path / "some", DEMO)
     without = [path for path in paths if f"model={DEMO[4].name}" not in path.parts]
     _, _, axes = drawn("head_scores", without)
-    assert [notes(axes[at]) for at in (2, 5)] == 2 * [["no snapshots\nmeasured yet"]]
+    assert [notes(axes[at]) for at in (2, 5, 8)] == 3 * [["no snapshots\nmeasured yet"]]
     assert len(points(axes[0], "2 layers")[0]) == 2 * N_HEADS
     _, _, axes = drawn("head_scores", write_tables(tmp_path / "none", (TWO,), steps=STEPS[:0]), (TWO,))
-    assert [notes(axis) for axis in axes] == 2 * [["no snapshots\nmeasured yet"]]
+    assert [notes(axis) for axis in axes] == 3 * [["no snapshots\nmeasured yet"]]
 
 
 def test_one_layer_alone_is_drawn(tmp_path):
-    _, _, (above, below) = drawn("head_scores", write_tables(tmp_path, (ONE,)), (ONE,))
+    _, _, (above, below, _) = drawn("head_scores", write_tables(tmp_path, (ONE,)), (ONE,))
     assert len(points(above, "1 layer")[0]) == N_HEADS
     assert [int(text.get_text()) for text in below.texts] == [N_HEADS, 0, 0, 0]
+
+
+def test_a_head_is_a_line_over_periods_and_the_one_that_classifies_is_marked(six):
+    inputs, _, (_, _, lowest) = drawn("head_scores", six, SIX)
+    heads = [line for line in lowest.lines if " layer " in line.get_label()]
+    assert len(heads) == N_HEADS * 21
+    table = inputs.tables["periods"].filter(model=SIX[1].name, layer=1, head=1).sort("period")
+    line = only(lowest, f"{SIX[1].name} layer 1 head 1")
+    assert line.get_xdata().tolist() == [25, 100, 150]
+    np.testing.assert_array_equal(line.get_ydata(), table["prefix_matching"])
+    assert line.get_color() == theme.CLASS_COLOURS["induction"]
+    assert only(lowest, "classifies").get_xdata()[0] == 25
+    assert [text.get_text() for text in lowest.get_xticklabels()] == ["25", "100", "150"]

@@ -10,9 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from induction.errors import InductionError
 from induction.study import digests
 from induction.study.config import ModelFields, SnapshotRule
 from induction.study.jobs import Jobs
+from induction.study.stages import Node
 from induction.study.steps import blocks, every_nth, snapshot_steps
 from induction.study.study import Model, load_study
 
@@ -83,6 +85,34 @@ def test_a_figure_is_told_its_axis_of_time_and_a_page_that_of_all_models(tmp_pat
     jobs = Jobs(load_study(tmp_path))
     assert json.loads(jobs.page_json(None))["time"] == "log"
     assert json.loads(jobs.figure_json(SimpleNamespace(figure="phase_change")))["time"] == "linear"
+
+
+def test_other_periods_change_nothing_but_their_own_stage(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = tmp_path / "config/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    usual = {"n_sequences": 32, "period": 25, "n_repeats": 4, "commonest_excluded": 0.05, "rarest_excluded": 0.05}
+    usual |= {"n_examples": 32, "seed": 0}
+    found = []
+    for other_periods in ([], [100, 150], [60]):
+        config["studies"]["demo"]["probes"] = {"other_periods": other_periods} if other_periods else {}
+        path.write_text(yaml.safe_dump(config))
+        jobs = Jobs(load_study(tmp_path))
+        assert json.loads(jobs.probes_json(None)) == {"probes": usual}
+        assert "probes" not in json.loads(jobs.watch_json(None))
+        found.append({name: jobs.identity(Node(name, "attn-2l-s1", 0)) for name in ("train", "heads")})
+        asked = json.loads(jobs.periods_json(None))
+        assert asked["n_tokens"] == 512
+        assert asked["probes"].get("other_periods", []) == other_periods
+        found[-1] |= {"probes": jobs.identity(Node("probes", "packages"))}
+        found[-1] |= {"periods": jobs.identity(Node("periods", "attn-2l-s1"))}
+    for name in ("train", "heads", "probes"):
+        assert len({one[name] for one in found}) == 1
+    assert len({one["periods"] for one in found}) == 3
+    config["studies"]["demo"]["probes"] = {"other_periods": [100, 256]}
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InductionError, match=r"studies.demo.probes.other_periods: 256 .* 513 tokens.* at most 255"):
+        load_study(tmp_path)
 
 
 def test_a_model_has_as_many_parameters_as_the_paper_counts():

@@ -23,10 +23,11 @@ from induction.study.config import ModelFields
 from induction.study.corpora import Corpus, Source
 from induction.study.study import Model
 from induction.tables.training import TRAINING
-from induction.train.loop import HowToTrain, train
+from induction.train.loop import HowToTrain, _keep_snapshot, train
 from induction.train.optimizers import Rates, optimizers
 from induction.train.order import DataOrder
 from induction.train.plain import PlainEngine
+from induction.train.ranks import Ranks
 from induction.train.states import States
 
 FIELDS = {
@@ -231,9 +232,37 @@ def test_a_corpus_too_short_is_told_before_training(tokens, tmp_path):
 
 
 def test_divergence_is_told(tokens, tmp_path):
-    wild = model(learning_rate=1e30, warmup_steps=0, optimizer="adamw")
+    recipe = model(warmup_steps=0, optimizer="adamw").recipe(0)
+    wild = recipe | {"settings": recipe["settings"] | {"learning_rate": 1e30}}  # more than the configuration permits
     with pytest.raises(InductionError, match=r"training diverged: the loss of step \d+ is .*Lower learning_rate"):
-        train_block(wild, 0, tokens, tmp_path)
+        train(wild, tokens, tmp_path / "block-0.json", table_path(tmp_path, 0), tokens_needed=65)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_divergence_in_the_last_step_is_told_there(optimizer, tokens, tmp_path):
+    """The loss of that step is finite: it is that before the step. What the step left is not seen by another."""
+    recipe = model(n_steps=1, snapshots=[{"every": 1}], optimizer=optimizer, warmup_steps=0).recipe(0)
+    wild = recipe | {"settings": recipe["settings"] | {"learning_rate": 1e30, "muon_learning_rate": 1e30}}
+    table = table_path(tmp_path, 0)
+    for _ in range(2):  # a second attempt says the same
+        with pytest.raises(InductionError, match=r"^training diverged: the loss after step 1 is nan\. Lower learning_"):
+            train(wild, tokens, tmp_path / "block-0.json", table, tokens_needed=65)
+    assert not (tmp_path / "block-0.json").exists()
+    assert not table.exists()
+
+
+def test_weights_that_are_not_finite_are_no_snapshot(tmp_path):
+    class Engine:
+        def shapes(self):
+            return {"W_E": (2, 2), "W_U": (2, 2)}
+
+        def weights(self):
+            yield "W_E", torch.zeros(2, 2)
+            yield "W_U", torch.tensor([[0.0, 1.0], [torch.inf, 0.0]])
+
+    with pytest.raises(InductionError, match=r"training diverged: after step 7 the weights W_U are not finite. Lower"):
+        _keep_snapshot(Engine(), 7, 70, {}, {"learning_rate": 0.1}, tmp_path / "block-0.json", Ranks())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_training_numbers_change_only_on_purpose():

@@ -40,12 +40,13 @@ def test_every_figure_and_table_is_there(project):
     assert rows["ablations"].filter(model="attn-2l-s0").height == 2 * (1 + 2 * 4) + (1 + 5 * 4)
     assert set(rows["set_ablations"].filter(model="attn-2l-s0")["step"]) == {30}
     assert rows["compositions"].filter(model="attn-2l-s0").height == 2 * 2
+    assert sorted(rows["periods"].filter(model="attn-2l-s0")["period"]) == [12] * 4 + [20] * 4 + [40] * 4
     assert rows["pattern_tasks"].filter(model="attn-2l-s0").height == 4
     assert rows["repetitions"].filter(model="attn-2l-s0").height == 7 * 3
     assert rows["passages"].filter(model="attn-2l-s0").height == 2 * 32
     assert set(rows["case_studies"]["step"]) == {15, 30}
     assert rows["curves"].filter(model="smeared-1l-s0")["step"].to_list() == [0, 5, 10, 15]
-    assert rows["phases"]["signal"].n_unique() == 4
+    assert rows["phases"]["signal"].n_unique() == 5
     assert rows["replicates"].filter(model="attn-2l-s0").height == 7
     claims = CLAIMS.read(tables / "claims.parquet")
     assert sorted(claims.filter(subject=ALL)["claim"]) == list(range(1, 30))
@@ -149,7 +150,7 @@ def test_nothing_is_left_to_do_and_every_job_has_its_log_and_cost(project):
 
 
 def test_the_tables_target_makes_what_no_figure_and_no_claim_shows(project):
-    stages = ("set_ablations", "compositions", "passages", "window_rules")
+    stages = ("set_ablations", "compositions", "periods", "passages", "window_rules")
     assert project.planned("tables") == {f"{stage} smeared-1l-s0" for stage in stages}
 
 

@@ -321,6 +321,10 @@ use rule phase_change_figure as head_scores_figure with:
             model=study.figure_block_models,
             block=study.figure_blocks,
         ),
+        expand(
+            "results/tables/periods/model={model}/part.parquet",
+            model=study.figure_models,
+        ),
     output:
         multiext("results/figures/{figure}", ".pdf", ".png"),
         report(

@@ -166,6 +166,36 @@ rule compositions:
         " --out {output:q} 2> {log:q}"
 
 
+rule periods:
+    input:
+        block=expand(
+            "results/models/{model}/block-{block}.json",
+            model=study.this_model,
+            block=study.last_block,
+        ),
+        probes=expand(
+            "results/corpora/{corpus}/probes.safetensors", corpus=study.corpus
+        ),
+        corpus=expand("results/corpora/{corpus}/manifest.json", corpus=study.corpus),
+    output:
+        "results/tables/periods/model={model}/part.parquet",
+    log:
+        "results/logs/periods/{model}.log",
+    benchmark:
+        "results/logs/periods/{model}.tsv"
+    conda:
+        f"../../envs/{cluster.environment}.yaml"
+    resources:
+        **cluster.measuring("last snapshot"),
+    params:
+        settings=study.periods_json,
+        job=study.job("periods"),
+    shell:
+        "induction periods {input.block:q} --probes {input.probes:q} --corpus {input.corpus:q}"
+        " --settings {params.settings:q} --job {params.job:q}"
+        " --out {output:q} 2> {log:q}"
+
+
 rule pattern_tasks:
     input:
         block=expand(

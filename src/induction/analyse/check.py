@@ -32,6 +32,7 @@ MEASURING = (
     "set_ablations",
     "idealised",
     "compositions",
+    "periods",
     "pattern_tasks",
     "case_studies",
 )

@@ -3,6 +3,7 @@
 Suffix letters: S snapshot, J interval between snapshots, E example, K component, R resample.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 
-from induction.analyse.signals import ExampleLosses, random_index_losses, read_random_index
+from induction.analyse.signals import random_index_losses, read_random_index
 from induction.artefacts.origins import check_together, joined, origin_of
 from induction.errors import InductionError
 from induction.resampling import interval, resample_weights
@@ -29,8 +30,8 @@ class Components:
 
     Attributes:
         coordinates: of each model, the coordinates of its snapshots, [S, K], nats.
-        directions_KE: unit vectors.
-        explained_K: shares of the variance.
+        directions_KE: unit vectors; zeros where there are no components.
+        explained_K: shares of the variance; NaN where there are no components.
     """
 
     coordinates: list[Floats]
@@ -48,6 +49,8 @@ def pca(
 ) -> None:
     """Write two components of the losses at random indices, shared inside each group, a row a snapshot of every model.
 
+    A group without components, see `shared_components`, has all snapshots at 0; stderr says why.
+
     Args:
         losses: parts of table losses, of all models.
         evaluations: the evaluation set of each group.
@@ -57,8 +60,8 @@ def pca(
         out: the table pca.
 
     Raises:
-        InductionError: a model has no group, no losses or no evaluation set, the parts of a group do not belong
-            together, or a group has too little for two components.
+        InductionError: a model has no group, no losses or no evaluation set, or the parts of a group do not belong
+            together.
     """
     parts = _by_group(losses, groups)
     if missing := [group for group in parts if group not in evaluations]:
@@ -70,7 +73,10 @@ def pca(
         for group, parts_of_model in parts.items():
             random_index = read_random_index(evaluations[group])
             measured = {name: random_index_losses(paths, random_index) for name, paths in parts_of_model.items()}
-            shared = shared_components(_losses(group, measured))
+            losses_SE = [model.by_example_SE["loss"] for model in measured.values()]
+            shared = shared_components(losses_SE)
+            if np.isnan(shared.explained_K).any():
+                print(_without_components(group, losses_SE), file=sys.stderr)
             weights_RE = resample_weights(len(random_index), bootstrap)
             for (name, model), points in zip(measured.items(), shared.coordinates, strict=True):
                 turn, low, high = turns(
@@ -92,17 +98,21 @@ def shared_components(losses_SE: Sequence[Floats]) -> Components:
     """Stack the snapshots of all models, centre them, and find their first two principal components.
 
     A component's sign is free. Here each points the way that training goes: over the models, the mean of last minus
-    first snapshot is not negative.
+    first snapshot is not negative. Where there is a single snapshot or example, or all snapshots have the same losses,
+    there are no components: all coordinates are 0.
 
     Args:
-        losses_SE: of each model, the loss of its snapshots, ascending, on every example, nats; in all at least two
-            snapshots, of at least two examples.
+        losses_SE: of each model, the loss of its snapshots, ascending, on every example, nats.
 
     Source: Olsson et al. 2022, per-token loss vectors.
     """
+    stacked_SE = np.concatenate(losses_SE)
+    if min(stacked_SE.shape) < 2 or not np.ptp(stacked_SE, axis=0).any():
+        nowhere = [np.zeros((len(model_SE), 2)) for model_SE in losses_SE]
+        return Components(nowhere, np.zeros((2, stacked_SE.shape[1])), np.full(2, np.nan))
     components = decomposition.PCA(n_components=2, svd_solver="full")
     ends = np.cumsum([len(model_SE) for model_SE in losses_SE])[:-1]
-    coordinates = np.split(components.fit_transform(np.concatenate(losses_SE)), ends)
+    coordinates = np.split(components.fit_transform(stacked_SE), ends)
     training = np.mean([points[-1] - points[0] for points in coordinates], axis=0)
     signs = np.where(training < 0, -1.0, 1.0)
     return Components(
@@ -185,12 +195,9 @@ def _by_group(losses: Sequence[Path], groups: Mapping[str, str]) -> dict[str, di
     }
 
 
-def _losses(group: str, measured: Mapping[str, ExampleLosses]) -> list[Floats]:
-    losses_SE = [model.by_example_SE["loss"] for model in measured.values()]
+def _without_components(group: str, losses_SE: Sequence[Floats]) -> str:
     n_snapshots, n_examples = sum(map(len, losses_SE)), losses_SE[0].shape[1]
+    why = f"{n_snapshots} snapshots with the same losses on all {n_examples} examples"
     if min(n_snapshots, n_examples) < 2:
-        raise InductionError(
-            f"table losses, group {group}: two components need two snapshots and two examples; "
-            f"{', '.join(measured)}: {n_snapshots} and {n_examples}"
-        )
-    return losses_SE
+        why = f"two snapshots and two examples are needed, and there are {n_snapshots} and {n_examples}"
+    return f"table pca, group {group}: no principal components: {why}. All its coordinates are 0."

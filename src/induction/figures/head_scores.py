@@ -10,7 +10,7 @@ from induction.figures import panels, sizes, theme
 from induction.figures.inputs import Architecture, FigureInputs
 from induction.study.analysis import Heads
 
-NEEDS = ("heads",)
+NEEDS = ("heads", "periods")
 
 _MOST = 4
 """Panels beside each other."""
@@ -19,27 +19,34 @@ _MARK: dict[str, Any] = {"color": theme.INK, "zorder": 1, "label": "threshold"}
 _COUNT_HEIGHT = 1.22
 """Where the numbers of heads stand: beyond all copying scores."""
 _SMALL = 6.0
+_LABELS = ("prefix matching\n(share of attention)", "copying\n(score)", "prefix matching\n(share of attention)")
+_CLASSIFIES: dict[str, Any] = {"color": theme.GREY, "linewidth": 0.8, "linestyle": (0, (1, 1.4)), "zorder": 1}
 
 
 @theme.styled
 def draw(inputs: FigureInputs) -> Figure:
-    """Draw two panels a variant: prefix matching by relative depth of the layer, and copying by prefix matching."""
+    """Draw three panels a variant.
+
+    Prefix matching by relative depth of the layer; copying by prefix matching; prefix matching by period.
+    """
     variants = sizes.variants(inputs)
-    figure, axes, n_columns = sizes.wrapped(len(variants), (1.45, 1.55), _MOST)
-    for (above, below), (variant, alike) in zip(axes.T, variants.items(), strict=True):
+    figure, axes, n_columns = sizes.wrapped(len(variants), (1.45, 1.55, 1.35), _MOST)
+    for (above, below, lowest), (variant, alike) in zip(axes.T, variants.items(), strict=True):
         above.set_title(variant)
         rows = {one: inputs.last_heads("heads", one) for one in alike}
         _by_depth(above, inputs, rows)
         _copying(below, inputs, rows)
+        _by_period(lowest, inputs, {one: inputs.last_heads("periods", one) for one in alike})
     for number, column in enumerate(axes.T):
-        for axis, label in zip(column, ("prefix matching\n(share of attention)", "copying\n(score)"), strict=True):
+        for axis, label in zip(column, _LABELS, strict=True):
             axis.tick_params(labelleft=number % n_columns == 0)
             if number % n_columns == 0:
                 axis.set_ylabel(label)
-    for letter, axis in zip("ab", axes[:, 0], strict=True):
+    for letter, axis in zip("abc", axes[:, 0], strict=True):
         theme.panel_label(axis, letter)
     figure.align_ylabels()
     kinds = [*panels.class_points(), theme.line("threshold of class induction", theme.INK, **_THRESHOLD)]
+    kinds.append(theme.line("period that classifies", theme.GREY, linewidth=0.8, linestyle=_CLASSIFIES["linestyle"]))
     depths = sizes.depths_of(inputs)
     tints = panels.depth_points(max(depths))
     sizes.legend(figure, [*sizes.depth_handles(depths, sizes.colour_of(inputs)), *kinds, *tints], inches_an_entry=1.7)
@@ -106,6 +113,35 @@ def _copying(axis: Axes, inputs: FigureInputs, rows: dict[Architecture, pl.DataF
     places = [(x / 2, 1), ((1 + x) / 2, 1), (x / 2, -1), ((1 + x) / 2, -1)]
     for (across, side), count in zip(places, quadrants(heads, thresholds), strict=True):
         axis.text(across, side * _COUNT_HEIGHT, f"{count}", ha="center", va="center", fontsize=_SMALL)
+
+
+def _by_period(axis: Axes, inputs: FigureInputs, rows: dict[Architecture, pl.DataFrame]) -> None:
+    """Draw a line a head over the periods of random tokens, coloured by its class."""
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlabel("period (tokens)")
+    heads = pl.concat(list(rows.values()))
+    if heads.is_empty():
+        theme.note(axis, panels.NO_SNAPSHOTS)
+        return
+    axis.axhline(inputs.settings.heads.induction_prefix_matching, **_THRESHOLD, **_MARK)
+    for period in heads.filter("classifies")["period"].unique():
+        axis.axvline(period, label="classifies", **_CLASSIFIES)
+    for (model, layer, head, kind), of_head in heads.partition_by(
+        ["model", "layer", "head", "class"], as_dict=True, maintain_order=True
+    ).items():
+        line = of_head.sort("period")
+        axis.plot(
+            line["period"],
+            line["prefix_matching"],
+            color=theme.CLASS_COLOURS[str(kind)],
+            marker=theme.POINT_MARKERS[str(kind)],
+            markersize=2.2,
+            linewidth=theme.THIN,
+            zorder=theme.CLASS_ORDER[str(kind)],
+            label=f"{model} layer {layer} head {head}",
+        )
+    shown = heads["period"].unique().sort().to_list()
+    axis.set_xticks(shown, [f"{period}" for period in shown])
 
 
 def quadrants(heads: pl.DataFrame, thresholds: Heads) -> list[int]:

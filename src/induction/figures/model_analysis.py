@@ -78,6 +78,8 @@ def _way(axis: Axes, inputs: FigureInputs, architecture: Architecture, keys: Key
     if not inputs.measured("pca", architecture):
         theme.note(axis, _NOT_IN_PCA if inputs.measured("curves", architecture) else panels.NO_SNAPSHOTS)
         return
+    if not panels.has_components(inputs, architecture):
+        theme.note(axis, panels.NO_COMPONENTS)
     width = 1.0 if len(architecture.models) == 1 else theme.THIN
     for model in architecture.models:
         panels.trajectory(axis, inputs, model, keys.time, width=width, mark=3)

@@ -20,12 +20,13 @@ THIN_ERROR = 0.7
 
 _EDGES = {"start_step": ("o", "start of the window"), "end_step": ("s", "end of the window")}
 NO_SNAPSHOTS = "no snapshots\nmeasured yet"
+NO_COMPONENTS = "no components:\nthe losses of all\nsnapshots are alike"
 NOT_ABLATED = "no heads\nablated yet"
 
 SHARES = (-0.02, 1.0)
 """Limits of an axis of shares, such as of attention."""
 
-_BEST: dict[str, Any] = {"color": theme.INK, "linewidth": 0.9, "linestyle": (0, (1, 1.6)), "zorder": 3.5}
+_BEST: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 2.6, "markeredgewidth": 0}
 
 LOSS_SHOWN_FROM = 0.05
 """Share of the time axis before which the loss may leave its panel: it falls from chance there, and hides the rest."""
@@ -44,14 +45,16 @@ def icl_score(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> N
 
 
 def best_at_each_snapshot(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
-    """Draw the highest prefix matching of any head at each snapshot, a line a seed: not always the same head's."""
+    """Draw the highest prefix matching of any head at each snapshot, as points: not always the same head's."""
     for rows in inputs.measured("curves", architecture):
-        axis.plot(*series(rows, "best_prefix_matching"), label="best_prefix_matching", **_BEST)
+        axis.plot(
+            *series(rows, "best_prefix_matching"), label="best_prefix_matching", color=theme.INK, zorder=3.5, **_BEST
+        )
 
 
 def best_handle() -> Artist:
     """Return the legend's entry of `best_at_each_snapshot`."""
-    return theme.line("best head by snapshot", theme.INK, **{name: _BEST[name] for name in ("linewidth", "linestyle")})
+    return theme.line("best head by snapshot", theme.INK, **{**_BEST, "markersize": 4})
 
 
 def family_colour(inputs: FigureInputs, family: str) -> str:
@@ -167,6 +170,11 @@ def trajectory(axis: Axes, inputs: FigureInputs, model: Model, time: Normalize, 
         for column, (marker, text) in _EDGES.items():
             at = rows.filter(step=window[column])
             axis.plot(at["pc1"], at["pc2"], color=theme.INK, label=text, zorder=3, **_mark(marker, mark))
+
+
+def has_components(inputs: FigureInputs, architecture: Architecture) -> bool:
+    """Return whether the snapshots of an architecture's group differ in their losses, so that there are components."""
+    return any(rows["pc1_explained"].is_not_null().any() for rows in inputs.measured("pca", architecture))
 
 
 def trajectory_marks() -> list[Artist]:

@@ -71,6 +71,8 @@ def _draw_group(axes: list[Axes], inputs: FigureInputs, members: list[Architectu
         _faint(axis, inputs, [model for model in models if model not in architecture.models])
         if not inputs.measured("pca", architecture):
             theme.note(axis, panels.NO_SNAPSHOTS)
+        elif not panels.has_components(inputs, architecture):
+            theme.note(axis, panels.NO_COMPONENTS)
         for model in architecture.models:
             panels.trajectory(axis, inputs, model, time, width=theme.BOLD if len(architecture.models) == 1 else 1)
 
@@ -93,5 +95,5 @@ def _label(axes: list[Axes], n_columns: int, pca: pl.DataFrame) -> None:
 
 
 def _component(pca: pl.DataFrame, number: int) -> str:
-    share = f"\n({pca[f'pc{number}_explained'][0]:.0%} of the variance)" if len(pca) else ""
-    return f"PC{number}, nats{share}"
+    share = pca[f"pc{number}_explained"][0] if len(pca) else None
+    return f"PC{number}, nats" + (f"\n({share:.0%} of the variance)" if share is not None else "")

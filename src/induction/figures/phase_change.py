@@ -43,7 +43,7 @@ def draw(inputs: FigureInputs) -> Figure:
 def _prefix_matching(axis: Axes, inputs: FigureInputs, architecture: Architecture) -> None:
     """Draw every head; bold, the one that is best at the last snapshot, or the mean over seeds of such heads.
 
-    Dotted, the best score of any head at each snapshot.
+    Dots: the best score of any head at each snapshot.
     """
     several = len(architecture.models) > 1
     best_heads = []

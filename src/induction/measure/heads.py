@@ -56,13 +56,10 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
         for tokens in (probes.repeated, probes.distinct, probes.text[:, :-1])
     )
     tables = model.tables(repeated_BT.numel() + text_BT.numel())
-    prefix_BLHQ = _by_query(
-        model, tables, repeated_BT, lambda pattern, first: prefix_matching(pattern, probes.period, first)
-    )
     previous_BLH = _by_query(model, tables, text_BT, previous_token)[..., 1:].mean(-1)
     calibrated_BLH, literal_BLH = _copying_by_layer(model, distinct_BT)
     by_sequence = {
-        "prefix_matching": prefix_BLHQ[..., 1 + probes.period :].mean(-1),
+        "prefix_matching": repeated_scores(model, tables, repeated_BT, probes.period),
         "previous_token": previous_BLH,
         "copying": calibrated_BLH,
         "copying_literal": literal_BLH,
@@ -79,6 +76,15 @@ def score_heads(model: Transformer, probes: HeadProbes) -> dict[str, NDArray[np.
     for name, composition_LH in circuits.greatest_composition(model).items():
         columns[f"{name}_composition"] = composition_LH.flatten().cpu().numpy()
     return columns
+
+
+def repeated_scores(model: Transformer, tables: TokenTables | None, tokens_BT: Tensor, period: int) -> Tensor:
+    """Return each head's prefix matching on each sequence of a probe that repeats at a period, [B, L, H].
+
+    `tables`: see `Transformer.tables`.
+    """
+    score_BLHQ = _by_query(model, tables, tokens_BT, lambda pattern, first: prefix_matching(pattern, period, first))
+    return score_BLHQ[..., 1 + period :].mean(-1)
 
 
 def patterns_and_mixes(model: Transformer, tokens_BT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

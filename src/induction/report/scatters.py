@@ -60,7 +60,8 @@ def ways(pca: pl.DataFrame, phases: pl.DataFrame, curves: pl.DataFrame, models: 
             for (name,), way in part.partition_by("model", as_dict=True, maintain_order=True).items()
         ]
         titles = [
-            f"component {place}, nats ({share:.0%} of variance)" for place, share in enumerate(explained, start=1)
+            f"component {place}, nats" + ("" if share is None else f" ({share:.0%} of variance)")
+            for place, share in enumerate(explained, start=1)
         ]
         several = f" (group {group})" if rows["group"].n_unique() > 1 else ""
         plots.append(

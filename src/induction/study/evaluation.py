@@ -1,8 +1,8 @@
 """How the models of a study are measured: examples, probes, scores, ablations."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from induction.study.strict import AnySeed, Different, Fraction, Strict
 
@@ -33,6 +33,12 @@ class Probes(Strict):
         25, description="Random tokens before they repeat (paper: 25)."
     )
     n_repeats: Annotated[int, Field(ge=2, le=2**10)] = Field(4, description="Times they are shown (paper: 4).")
+    other_periods: Annotated[tuple[Annotated[int, Field(ge=2, le=2**15)], ...], Field(max_length=32)] = Field(
+        (),
+        description="Other periods at which prefix matching is measured in the last snapshot; the class of a head is "
+        "by `period` alone. Each is shown n_repeats times or, where that is longer than evaluation.n_tokens, as often "
+        "as fits.",
+    )
     commonest_excluded: Fraction = Field(
         0.05, description="Share of the tokens seen in training, from the commonest, not drawn."
     )
@@ -43,6 +49,22 @@ class Probes(Strict):
         32, description="Evaluation examples for the previous-token score."
     )
     seed: AnySeed = Field(0, description="Decides the random tokens.")
+
+    @model_validator(mode="after")
+    def _periods_differ(self) -> Self:
+        if len({self.period, *self.other_periods}) <= len(self.other_periods):
+            raise ValueError(
+                f"other_periods: {', '.join(map(str, self.other_periods))} and period {self.period}: one is there "
+                "twice. Name each period once"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialise(self)
+        if not self.other_periods:
+            content.pop("other_periods", None)
+        return content
 
     @model_validator(mode="after")
     def _within_memory(self) -> Self:

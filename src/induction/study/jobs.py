@@ -121,8 +121,10 @@ class Jobs:
         return self._settings("evaluation")
 
     def probes_json(self, _wildcards: Any) -> str:
-        """Return how the probes are made."""
-        return self._settings("probes")
+        """Return how the probes are made; other periods have probes of their own, see `periods_json`."""
+        content = json.loads(self._settings("probes"))
+        content["probes"].pop("other_periods", None)
+        return json.dumps(content, sort_keys=True)
 
     def prompts_json(self, _wildcards: Any) -> str:
         """Return how the prompts of the abstract task are made, and how long they may be."""
@@ -166,9 +168,9 @@ class Jobs:
         A resource of the job, not a parameter: no other way of watching must train anything again.
         """
         parts = {"watch", "probes", "in_context"}
-        return json.dumps(
-            self.study.config.model_dump(mode="json", include=parts, exclude_defaults=True), sort_keys=True
-        )
+        content = self.study.config.model_dump(mode="json", include=parts, exclude_defaults=True)
+        content.get("probes", {}).pop("other_periods", None)
+        return json.dumps({name: part for name, part in content.items() if part}, sort_keys=True)
 
     def blocks(self, wildcards: Any) -> list[int]:
         """Return all blocks of the job's model."""
@@ -198,6 +200,12 @@ class Jobs:
     def head_probes_json(self, _wildcards: Any) -> str:
         """Return how many real examples heads are scored on."""
         return json.dumps({"n_examples": self.study.config.probes.n_examples})
+
+    def periods_json(self, _wildcards: Any) -> str:
+        """Return at which other periods heads are scored, and how long their probes may be."""
+        content = json.loads(self._settings("probes"))
+        content["n_tokens"] = self.study.config.evaluation.n_tokens
+        return json.dumps(content, sort_keys=True)
 
     def idealised_json(self, _wildcards: Any) -> str:
         """Return what idealised heads depend on."""
@@ -430,6 +438,7 @@ _SETTINGS: dict[str, tuple[Callable[[Jobs, Any], Any], ...]] = {
     "ablations": (Jobs.ablated_json,),
     "set_ablations": (Jobs.set_ablated_json,),
     "idealised": (Jobs.idealised_json,),
+    "periods": (Jobs.periods_json,),
     "case_studies": (Jobs.case_studies_json,),
     "curves": (Jobs.curves_json,),
     "phases": (Jobs.phases_json,),

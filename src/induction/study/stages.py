@@ -62,6 +62,7 @@ STAGES: dict[str, Stage] = {
     "set_ablations": Stage("model", "induction.measure.set_ablations", _reads(*_LAST)),
     "idealised": Stage("model", "induction.measure.idealised", _reads(*_LAST)),
     "compositions": Stage("model", "induction.measure.compositions", _reads("train:last")),
+    "periods": Stage("model", "induction.measure.periods", _reads("train:last", "probes", "corpus")),
     "pattern_tasks": Stage("model", "induction.measure.pattern_tasks", _reads("train:last", "prompts")),
     "case_studies": Stage("model", "induction.measure.case_studies", _reads(*_LAST, "token_classes")),
     "curves": Stage("model", "induction.analyse.curves", _reads("losses", "heads", "evaluation")),

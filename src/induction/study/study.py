@@ -109,6 +109,7 @@ class Study:
         self.families: dict[str, Family] = {
             family: _swept_anew(models_file.families[family], config.sweeps.get(family)) for family in config.families
         }
+        self._check_periods()
         self.models: dict[str, Model] = {}
         n_snapshots = 0
         folded: dict[str, str] = {}
@@ -170,6 +171,16 @@ class Study:
                 raise InductionError(
                     f"{MODELS_FILE}: {where}: n_ctx {fields.n_ctx} is shorter than the {n_tokens} tokens of "
                     f"{name} ({CONFIG_FILE}: studies.{self.name})"
+                )
+
+    def _check_periods(self) -> None:
+        n_tokens = self.config.evaluation.n_tokens
+        for period in self.config.probes.other_periods:
+            if 2 * period + 1 > n_tokens:
+                raise InductionError(
+                    f"{CONFIG_FILE}: studies.{self.name}.probes.other_periods: {period} random tokens shown twice "
+                    f"after a start token are {2 * period + 1} tokens, and evaluation.n_tokens is {n_tokens}. "
+                    f"Permitted: at most {(n_tokens - 1) // 2}"
                 )
 
     # --- what rules ask -----------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ PCA = Table(
         Column("model", "string", "Name of the model."),
         STEP,
         TOKENS,
-        Column("pc1", "float64", "First shared component, nats."),
-        Column("pc2", "float64", "Second shared component, nats."),
+        Column("pc1", "float64", "First shared component, nats; 0 in a group without components."),
+        Column("pc2", "float64", "Second shared component, nats; 0 in a group without components."),
         Column(
             "turn",
             "float64",
@@ -26,7 +26,22 @@ PCA = Table(
         ),
         Column("turn_low", "float64", "Lower end of the bootstrap interval of turn.", 0, 180, nullable=True),
         Column("turn_high", "float64", "Upper end of the bootstrap interval of turn.", 0, 180, nullable=True),
-        Column("pc1_explained", "float64", "Share of the variance explained by the first component.", 0, 1.0001),
-        Column("pc2_explained", "float64", "Share of the variance explained by the second component.", 0, 1.0001),
+        Column(
+            "pc1_explained",
+            "float64",
+            "Share of the variance explained by the first component; empty in a group without components: it has one "
+            "snapshot, or the same losses in all.",
+            0,
+            1.0001,
+            nullable=True,
+        ),
+        Column(
+            "pc2_explained",
+            "float64",
+            "Share of the variance explained by the second component; empty in a group without components.",
+            0,
+            1.0001,
+            nullable=True,
+        ),
     ),
 )

@@ -11,6 +11,7 @@ from induction.tables.idealised import IDEALISED
 from induction.tables.losses import LOSSES
 from induction.tables.pattern_tasks import PATTERN_TASKS
 from induction.tables.pca import PCA
+from induction.tables.periods import PERIODS
 from induction.tables.phases import ONSETS, PHASES
 from induction.tables.repetitions import PASSAGES, REPETITIONS
 from induction.tables.replicates import REPLICATES
@@ -27,6 +28,7 @@ TABLES = {
         SET_ABLATIONS,
         IDEALISED,
         COMPOSITIONS,
+        PERIODS,
         PATTERN_TASKS,
         CASE_STUDIES,
         CURVES,

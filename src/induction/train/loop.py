@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from numpy.typing import NDArray
 
 from induction.errors import InductionError
@@ -16,6 +17,7 @@ from induction.files import fingerprint
 from induction.identity import job_identity
 from induction.models.snapshots import write_block
 from induction.models.tensor_files import tensor_writer
+from induction.models.transformer import Transformer
 from induction.study.architecture import Architecture
 from induction.study.schedule import Schedule
 from induction.tables.training import TRAINING
@@ -95,7 +97,7 @@ def train(
         stop: what signals have asked so far; default: they are listened to from here on.
 
     Raises:
-        InductionError: the corpus is too short, the loss is no number any more, or the disk is full.
+        InductionError: the corpus is too short, the loss or a weight is not finite, or the disk is full.
         SystemExit: after SIGTERM, SIGINT or SIGUSR1, with the state saved.
     """
     how, ranks = how or HowToTrain(), ranks or Ranks()
@@ -121,10 +123,13 @@ def train(
         about = {"architecture": recipe["architecture"], "identity": identity}
         with Reporter(manifest, progress.step, steps[-1], speaks=ranks.first, watch=watch) as reporter:
             while True:
+                if progress.step == steps[-1] and progress.step:
+                    _see_that_the_loss_is_finite(engine, progress.step, settings, data, ranks)
                 is_snapshot = progress.step in set(steps) - {entry["step"] for entry in progress.snapshots}
                 if is_snapshot:
+                    n_tokens = data.tokens_before(progress.step)
                     progress.snapshots.append(
-                        _keep_snapshot(engine, progress.step, data.tokens_before(progress.step), about, manifest, ranks)
+                        _keep_snapshot(engine, progress.step, n_tokens, about, settings, manifest, ranks)
                     )
                 late = how.state_minutes is not None and time.monotonic() - kept_at > 60 * how.state_minutes
                 asked, due = divmod(ranks.greatest(2 * signals.asked + late), 2)  # of all ranks, in one exchange
@@ -180,13 +185,25 @@ def _engine(
 
 
 def _keep_snapshot(
-    engine: Engine, step: int, tokens: int, about: dict[str, Any], manifest: Path, ranks: Ranks
+    engine: Engine,
+    step: int,
+    tokens: int,
+    about: dict[str, Any],
+    settings: dict[str, Any],
+    manifest: Path,
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    """Write a snapshot tensor by tensor; every rank takes part in bringing them together, the first one writes."""
+    """Write a snapshot tensor by tensor; every rank takes part in bringing them together, the first one writes.
+
+    Raises:
+        InductionError: a weight is not finite.
+    """
     file = Path("snapshots") / f"step-{step:08d}.safetensors"
     if ranks.first:
         with tensor_writer(manifest.parent / file, engine.shapes(), {**about, "step": step}) as writer:
             for name, tensor in engine.weights():
+                if not torch.isfinite(tensor).all():
+                    raise _diverged(f"after step {step} the weights {name} are not finite", settings)
                 writer.append(name, tensor)
     else:
         for _ in engine.weights():
@@ -209,10 +226,7 @@ def _step(
     rate = schedule.rate_at(step)
     result = engine.step(data.read(step, engine), rate, schedule.weight_decay_at(step))
     if not np.isfinite(result.loss):
-        raise InductionError(
-            f"training diverged: the loss of step {step} is {result.loss}. "
-            f"Lower learning_rate ({settings['learning_rate']}) or muon_learning_rate, or raise warmup_steps."
-        )
+        raise _diverged(f"the loss of step {step} is {result.loss}", settings)
     tokens, after = data.tokens_before(step), data.tokens_before(step + 1)
     speed = (after - tokens) / (time.perf_counter() - began)
     if step >= progress.block_start:
@@ -229,6 +243,34 @@ def _step(
     progress.step += 1
     seen = engine.look(watch.look) if watch and progress.step % watch.every == 0 else None
     reporter.show(progress.step, after, result.loss, speed, seen)
+
+
+def _see_that_the_loss_is_finite(
+    engine: Engine, step: int, settings: dict[str, Any], data: _Data, ranks: Ranks
+) -> None:
+    """Refuse weights whose loss is no number; that of a step is known before it, and none follows the last one.
+
+    The loss is that of one sequence of the last batch, of each rank. It changes nothing.
+
+    Raises:
+        InductionError: it is not finite.
+    """
+    tokens_BT = data.read(step - 1, engine)[:1].to(ranks.device)
+
+    def loss_of(model: Transformer) -> float:
+        logits_BTV = model(tokens_BT[:, :-1])
+        return F.cross_entropy(logits_BTV.float().flatten(0, 1), tokens_BT[:, 1:].flatten()).item()
+
+    loss = ranks.mean(engine.look(loss_of))
+    if not np.isfinite(loss):
+        raise _diverged(f"the loss after step {step} is {loss}", settings)
+
+
+def _diverged(what: str, settings: dict[str, Any]) -> InductionError:
+    return InductionError(
+        f"training diverged: {what}. "
+        f"Lower learning_rate ({settings['learning_rate']}) or muon_learning_rate, or raise warmup_steps."
+    )
 
 
 def _write(progress: Progress, recipe: dict[str, Any], identity: str, corpus: str, manifest: Path, table: Path) -> None:
