@@ -6,6 +6,8 @@ looked for it.
 """
 
 import argparse
+import contextlib
+import functools
 import importlib.util
 import json
 import math
@@ -171,8 +173,15 @@ def budget_of(name, args):
     return float(dict(one.split("=") for one in args.budget).get(name, usual))
 
 
-def section(name, args, earlier):
-    """Run a section in a process of its own; return what became of it."""
+def section(name, args, earlier, keep):
+    """Run a section in a process of its own; return what became of it.
+
+    Args:
+        name: of the section.
+        args: of this process.
+        earlier: what became of the sections before.
+        keep: takes what the section has found so far, every second.
+    """
     with tempfile.TemporaryDirectory() as folder:
         found, before = Path(folder) / "found.json", Path(folder) / "earlier.json"
         write(before, earlier)
@@ -180,32 +189,36 @@ def section(name, args, earlier):
         command += ["--quick"] * args.quick
         command += [f"--budget={one}" for one in args.budget] + [f"--plant={one}" for one in args.plant]
         began = time.monotonic()
-        status, error = "done", ""
+
+        def became(status, error=""):
+            kept = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else {"rows": [], "kept": {}}
+            passed = status == "done" and not any(row["passed"] is False for row in kept["rows"])
+            seconds = round(time.monotonic() - began, 1)
+            return {"status": status, "passed": passed, "seconds": seconds, "error": error, **kept}
+
         with (Path(folder) / "stderr").open("w+", encoding="utf-8") as stderr:
+            process = subprocess.Popen(command, stderr=stderr)
+            status, error = "done", ""
             try:
-                done = subprocess.run(command, stderr=stderr, timeout=budget_of(name, args), check=False)
-                if done.returncode:
-                    status, error = "crashed", f"exit status {done.returncode}"
-            except subprocess.TimeoutExpired:
-                status, error = "out of time", f"stopped after its {budget_of(name, args)} s"
+                while process.poll() is None:
+                    if time.monotonic() - began > budget_of(name, args):
+                        status, error = "out of time", f"stopped after its {budget_of(name, args):g} s"
+                        break
+                    keep(became("running"))
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(1)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
             stderr.seek(0)
             said = [line for line in stderr.read().splitlines() if line.strip() and not line.startswith("USDT")]
-        kept = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else {"rows": [], "kept": {}}
-        if status == "crashed":
-            error = f"{error}: {said[-1] if said else 'nothing was said'}"
+        if status == "done" and process.returncode:
+            status = "crashed"
+            error = f"exit status {process.returncode}: {said[-1] if said else 'nothing was printed'}"
         if status != "done":
             print(f"  {status}: {error}")
-        rows = kept["rows"]
-        failed = status != "done" or any(row["passed"] is False for row in rows)
-        seconds = round(time.monotonic() - began, 1)
-        return {
-            "status": status,
-            "passed": not failed,
-            "seconds": seconds,
-            "error": error,
-            **kept,
-            "stderr": said[-20:],
-        }
+        return became(status, error) | {"stderr": said[-20:]}
 
 
 def site_of(found):
@@ -264,20 +277,26 @@ def main():
         return 2
     began, found = time.monotonic(), {}
     out = {"device": args.device, "quick": args.quick, "python": sys.version.split()[0], "host_cpus": os.cpu_count()}
-    for name in BUDGETS:
-        if name not in args.only:
-            continue
-        print(f"{name}", flush=True)
-        found[name] = section(name, args, found)
+
+    def keep(name, part):
+        found[name] = part
         failures = [
             f"{one}: {line_of(row).strip()}"
-            for one, part in found.items()
-            for row in part["rows"]
+            for one, kept in found.items()
+            for row in kept["rows"]
             if row["passed"] is False
-        ] + [f"{one}: {part['status']}: {part['error']}" for one, part in found.items() if part["status"] != "done"]
-        out |= {"about": found[name].get("about"), "sections": found, "failures": failures, "site": site_of(found)}
-        out |= {"seconds": round(time.monotonic() - began, 1), "whole": list(found) == list(BUDGETS)}
+        ]
+        failures += [
+            f"{one}: {kept['status']}: {kept['error']}" for one, kept in found.items() if kept["status"] != "done"
+        ]
+        out.update(about=part.get("about"), sections=found, failures=failures, site=site_of(found))
+        out.update(seconds=round(time.monotonic() - began, 1), whole=list(found) == list(BUDGETS))
         write(args.out, out)
+
+    for name in BUDGETS:
+        if name in args.only:
+            print(f"{name}", flush=True)
+            keep(name, section(name, args, dict(found), functools.partial(keep, name)))
     print(f"\n{'section':14} {'seconds':>8}  what became of it")
     for name, part in found.items():
         print(f"{name:14} {part['seconds']:8.1f}  {'passed' if part['passed'] else 'FAILED'} ({part['status']})")

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +137,23 @@ def test_a_crash_and_a_hang_leave_the_other_sections_alone(planted):
     assert "RuntimeError: planted" in crashed["error"]
     assert (hung["status"], hung["passed"]) == ("out of time", False)
     assert found["whole"] is False
+
+
+def test_what_is_found_is_written_as_it_goes(tmp_path):
+    """Killed in the middle of a section, the check leaves the rows of that section behind."""
+    out = tmp_path / "check.json"
+    command = [sys.executable, HERE / "check.py", "--device", "cpu", "--quick", "--out", out, "--only", "agreement"]
+    places = [HERE.parents[1] / "src", HERE.parent]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as running:
+        found = {}
+        while running.poll() is None and not found.get("sections", {}).get("agreement", {}).get("rows"):
+            time.sleep(0.2)
+            found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+        running.send_signal(signal.SIGINT)
+    assert found["sections"]["agreement"]["status"] == "running"
+    assert found["sections"]["agreement"]["rows"][0]["what"].startswith(KINDS[0])
+    assert json.loads(out.read_text(encoding="utf-8"))["whole"] is False
 
 
 # --- what it does before it starts ---------------------------------------------------------------------------------
