@@ -152,7 +152,7 @@ def run_section(args):
     import torch
 
     name, found, earlier = args.run[0], Path(args.run[1]), Path(args.run[2])
-    device = torch.device(args.device)
+    device = torch.device("cuda", 0) if args.device == "cuda" else torch.device("cpu")
     sections.prepare(device, quick=args.quick)
     about = sections.about_device(device)
     if sheet := sections.data_sheet_peak(about["name"]):

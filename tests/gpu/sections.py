@@ -10,6 +10,7 @@ import statistics
 import sysconfig
 import time
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,7 @@ def peak(run):
     seconds = seconds_of(lambda: target.copy_(source), run.device, repeats)
     run.row("copy, read and written", 2e-9 * n_numbers / seconds, "GB/s")
     if run.device.type == "cuda":
-        allowed = torch.backends.cuda.matmul.allow_tf32
+        allowed = torch.backends.cuda.matmul.fp32_precision == "tf32"
         run.row("TF32 permitted in float32 products (0: no)", float(allowed), "", at_most=0.0)
 
 
@@ -474,7 +475,7 @@ def _memory_of(run, shape, model):
         one = one.eval().requires_grad_(False).to(run.device)
         example_losses(one, examples_BT.to(run.device))
         score_heads(one, probes)
-        ablated_losses(one, examples_BT.to(run.device), indices_BP, single_heads(one)[: 2 * architecture.n_heads])
+        ablated_losses(one, examples_BT.to(run.device), indices_BP, single_heads(one)[:8])
 
     held, planned = peak_gb(measure, run.device), measuring_gb(architecture) - RUNTIME_GB
     run.row(f"{shape}: measuring, tensors", held, "GB")
@@ -518,14 +519,15 @@ def phase_change(run):
         return best, icl
 
     first, icl_before = look(0)
-    best, step = first, 0
+    best, step, there = first, 0, 0
     for step in range(1, n_steps + 1):
         rows = order[(np.arange(batch) + (step - 1) * batch) % n_rest]
         batch_BT = torch.from_numpy(np.stack([tokens[i * n_ctx : (i + 1) * n_ctx + 1] for i in rows]))
         engine.step(batch_BT, schedule.rate_at(step - 1), schedule.weight_decay_at(step - 1))
         if step % every == 0:
             best, icl = look(step)
-            if run.left() < 0.05 * run.budget:
+            there = there + 1 if best >= INDUCTION and icl_before - icl >= ICL_FALL else 0
+            if there == 2 or run.left() < 0.05 * run.budget:  # one look alone can be chance
                 break
     run.row("steps of training", float(step), "", at_least=None)
     run.row("best prefix matching before", first, "", at_most=BEFORE)
@@ -538,7 +540,7 @@ def phase_change(run):
 def text_tokens(n_tokens, vocab_size):
     """Return so many tokens of the standard library's sources, in the order of their paths, [token]; 0 between files.
 
-    The vocabulary is trained on the same text. Text that does not suffice is read again.
+    The vocabulary is trained on the first few megabytes. Text that does not suffice is read again.
     """
     from induction.corpus.order import OrderedDocument
     from induction.corpus.tokenizer import train
@@ -555,7 +557,8 @@ def text_tokens(n_tokens, vocab_size):
         n_characters += len(texts[-1])
         if n_characters > 4 * n_tokens + 200_000:  # a token of 1,024 holds some three characters
             break
-    tokenizer = train((OrderedDocument(0, False, text) for text in texts), vocab_size)
+    few = texts[: 1 + next((n for n, seen in enumerate(accumulate(map(len, texts))) if seen > 4_000_000), len(texts))]
+    tokenizer = train((OrderedDocument(0, False, text) for text in few), vocab_size)
     found, length = [], 0
     while length < n_tokens:
         for encoding in tokenizer.encode_batch(texts):
