@@ -13,9 +13,14 @@ CPU = torch.device("cpu")
 
 def test_the_factor_holds_inside_alone():
     assert (at_once(512, CPU), at_once(512, torch.device("cuda"))) == (512, 16 * 512)
-    with pytest.raises(ZeroDivisionError), chunk_factor(4, CPU):
-        assert at_once(512, CPU) == 2048
-        raise ZeroDivisionError
+
+    def fail_inside():
+        with chunk_factor(4, CPU):
+            assert at_once(512, CPU) == 2048
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert at_once(512, CPU) == 512
     with chunk_factor(2, torch.device("meta")):
         assert at_once(1, torch.device("meta")) == 2
