@@ -1,5 +1,6 @@
 """Corpora under the real Snakemake: what makes one again, and that a mistake costs nothing that was built."""
 
+import json
 import os
 import time
 
@@ -108,3 +109,27 @@ def test_an_unreadable_text_is_named_when_planning(project):
     told = said.stdout + said.stderr
     assert "config/models.yaml: corpora.words.sources.0: text/gone.txt" in told
     assert "Traceback" not in told
+
+
+def test_dropping_held_out_documents_trains_nothing_again(tmp_path):
+    project = Project(tmp_path)
+    for number in range(30):  # near duplicates, some of which fall to the other side
+        text = (project.folder / f"text/{number}.txt").read_text()
+        project.write(f"text/near-{number}.txt", f"{text} and more")
+    block = "results/models/attn-1l-s0/block-0.json"
+    done = project.run("--cores", "1", block)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = project.folder / "results/models/attn-1l-s0"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    held_out, manifest = (json.loads((project.folder / path).read_text()) for path in (MANIFEST, block))
+    project.configure(corpora={"words": {**WORDS, "max_overlap": 0.5}})
+    assert project.planned(block) == {"corpus words", "train attn-1l-s0 0"}, "its identity is another"
+    done = project.run("--cores", "1", block)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads((project.folder / MANIFEST).read_text())
+    assert again["n_held_out_documents"] < held_out["n_held_out_documents"]
+    assert len(before) > 4
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+    trained = json.loads((project.folder / block).read_text())
+    for name in ("identity", "corpus", "snapshots"):
+        assert trained[name] == manifest[name]
