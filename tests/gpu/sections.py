@@ -493,11 +493,11 @@ ICL_FALL = 0.2
 def phase_change(run):
     """Train the demo's model of two layers on the standard library's sources until an induction head is there."""
     fields = ModelFields(n_layers=2, seed=1) if not run.quick else ModelFields(d_model=32, n_heads=2, n_ctx=64)
-    vocab_size, n_steps, every = (1024, 2400, 150) if not run.quick else (300, 20, 10)
+    vocab_size, n_steps, every = (1024, 4800, 150) if not run.quick else (300, 20, 10)
     model = Model("attn-2l", "f", "l", fields, vocab_size)
     n_ctx, batch = fields.n_ctx, fields.batch_size
     n_held = 32
-    needed = (n_steps * batch + n_held) * n_ctx + 1
+    needed = (min(n_steps, 2400) * batch + n_held) * n_ctx + 1  # steps after that read the same text again
     tokens = text_tokens(needed, vocab_size)
     held_BT = torch.from_numpy(np.stack([tokens[i * n_ctx : (i + 1) * n_ctx + 1] for i in range(n_held)]))
     probes = repeated_probes(16, 25 if not run.quick else 12, vocab_size, held_BT)
