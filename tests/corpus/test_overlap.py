@@ -14,7 +14,7 @@ from induction.corpus.split import Split
 from induction.errors import InductionError
 from induction.study.corpora import Corpus
 from induction.study.evaluation import Evaluation
-from induction.tables.manifests import _FIELDS
+from induction.tables.manifests import CORPUS_FIELDS
 from induction.tables.tensors import read_tensors
 
 SOURCE = {"package": "numpy"}
@@ -148,7 +148,7 @@ def test_what_training_reads_is_known_by_itself(two):
 
 def test_a_corpus_of_before_has_one_fingerprint_for_both(two):
     kept, _, folder = two
-    kept = {name: value for name, value in kept.items() if name in _FIELDS}
+    kept = {name: value for name, value in kept.items() if name in CORPUS_FIELDS}
     (folder / "all/manifest.json").write_text(json.dumps(kept))
     opened = open_corpus(folder / "all")
     assert opened.training_fingerprint == opened.fingerprint == kept["fingerprint"]
