@@ -43,7 +43,7 @@ DATA_SET = {"hugging_face": "me/books", "revision": "main"}
         ({**DATA_SET, "version": "1"}, "version belongs to a package"),
         ({**DATA_SET, "group_by": ["a"]}, "each row is a document: no group_by, no extract"),
         ({**DATA_SET, "extract": "docstrings"}, "each row is a document: no group_by, no extract"),
-        ({"hugging_face": "hf://datasets/me/books", "revision": "main"}, "hugging_face: permitted: OWNER/NAME"),
+        ({"hugging_face": "hf://datasets/me/books", "revision": "main"}, "hugging_face: String should match pattern"),
         ({**DATA_SET, "where": {"language": []}}, "where: language: give a value (text, a number, true or false) or a list"),
         ({**DATA_SET, "where": {"language": None}}, "where: language: give a value (text, a number, true or false) or a list"),
         ({**DATA_SET, "max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
