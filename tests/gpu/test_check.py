@@ -99,9 +99,10 @@ def test_chunks_memory_and_the_phase_change_are_measured(dry_run):
     memory = rows_of(found, "memory")
     for shape in ("small", "full-scale"):
         assert 0.3 < memory[f"{shape}: training, of what the plan says"]["value"] <= 1.12
-    looks = found["sections"]["phase_change"]["kept"]["looks"]
-    assert [look["step"] for look in looks] == [0, 10, 20]
-    assert looks[-1]["loss"] < looks[0]["loss"]
+    for kind in ("smeared keys", "plain keys"):
+        looks = found["sections"]["phase_change"]["kept"][f"{kind}: looks"]
+        assert [look["step"] for look in looks] == [0, 10, 20]
+        assert looks[-1]["loss"] < looks[0]["loss"]
 
 
 @pytest.fixture(scope="module")
