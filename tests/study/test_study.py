@@ -186,12 +186,18 @@ def test_the_ablated_steps_of_all_blocks_are_those_of_the_model():
         assert which.steps[-1] in steps
 
 
+def forget():
+    """Forget what was read of the package's files."""
+    for cached in ("code_digest", "imported_modules", "tree_of", "_text_of", "_imports"):
+        getattr(digests, cached).cache_clear()
+
+
 @pytest.fixture
 def edited(monkeypatch):
     """Return the digest of a stage after an edit of one module's text."""
 
     def digest(stage, module, edit):
-        digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests.tree_of.cache_clear()
+        forget()
         read = Path.read_text
         file = digests._found(module)
         monkeypatch.setattr(
@@ -201,7 +207,7 @@ def edited(monkeypatch):
             return digests.code_digest(stage)
         finally:
             monkeypatch.undo()
-            digests.code_digest.cache_clear(), digests.imported_modules.cache_clear(), digests.tree_of.cache_clear()
+            forget()
 
     return digest
 

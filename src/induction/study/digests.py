@@ -25,7 +25,7 @@ def code_digest(module: str) -> str:
     _found(module)
     digest = hashlib.sha256()
     for name in sorted(imported_modules(module)):
-        digest.update(f"{name}\n{_canonical(tree_of(name))}\n".encode())
+        digest.update(f"{name}\n{_text_of(name)}\n".encode())
         for path in _data_files(name):
             digest.update(path.name.encode() + b"\n" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -46,13 +46,21 @@ def imported_modules(module: str) -> frozenset[str]:
         found.add(name)
         parts = name.split(".")
         pending.extend(".".join(parts[:depth]) for depth in range(2, len(parts)))
-        for node in ast.walk(tree_of(name)):
-            if isinstance(node, ast.Import):
-                pending.extend(alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE)
-            elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == _PACKAGE:
-                pending.append(node.module)
-                pending.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        pending.extend(_imports(name))
     return frozenset(found)
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Return what a module imports of this package; some of it may be no module."""
+    found: list[str] = []
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == _PACKAGE:
+            found.append(node.module)
+            found.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def _file(module: str) -> Path | None:
@@ -83,6 +91,12 @@ def _found(module: str) -> Path:
 def tree_of(module: str) -> ast.Module:
     """Return the syntax tree of a module of this package, which is not imported."""
     return ast.parse(_found(module).read_text(encoding="utf-8"))
+
+
+@cache
+def _text_of(module: str) -> str:
+    """Return the canonical text of a module; once, as most modules are imported by many stages."""
+    return _canonical(tree_of(module))
 
 
 def _canonical(node: object) -> str:
