@@ -171,5 +171,5 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     assert (out / "train-00007.npy").read_text() == "mine"
     build(tmp_path / "corpus", source)
     (tmp_path / "corpus/train-00007.npy").write_text("of an earlier corpus")
-    build(tmp_path / "corpus", source)
+    build(tmp_path / "corpus", write_texts(tmp_path / "others", random_texts(4, 40)))
     assert not (tmp_path / "corpus/train-00007.npy").exists()
