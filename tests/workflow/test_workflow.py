@@ -82,6 +82,7 @@ def test_snakemakes_own_report_has_every_figure_with_its_caption(project):
 
 def test_a_study_that_is_still_running_is_drawn_from_the_blocks_that_exist(project, tmp_path):
     shutil.copytree(project.folder / "config", tmp_path / "config")
+    shutil.copytree(project.folder / "text", tmp_path / "text")  # results are known by what they were made from
     shutil.copytree(
         project.folder / "results", tmp_path / "results", ignore=shutil.ignore_patterns("models", "figures")
     )
