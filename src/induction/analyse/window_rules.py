@@ -37,8 +37,8 @@ def window_rules(curves: Path, replicates: Path, phases: Phases, rules: WindowRu
     Raises:
         InductionError: the two parts are not of the same model and snapshots.
     """
-    provenance = provenance_of([curves, replicates])
     tokens_S, curve_S, resampled_RS = _read(curves, replicates)
+    provenance = provenance_of([curves, replicates])
     searches: dict[Phases, Search] = {}
     rows = []
     for name in WindowRules.model_fields:

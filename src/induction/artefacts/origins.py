@@ -40,32 +40,33 @@ def origin_of(path: Path) -> Origin:
     Raises:
         InductionError: the file is missing or cannot be read.
     """
-    said: dict[str, Any]
     if path.suffix == ".parquet":
-        said = _footer(path)
-        model = path.parent.name.removeprefix("model=") if path.parent.name.startswith("model=") else ""
-    elif path.suffix == ".safetensors":
-        said, model = _header(path), ""
-    elif path.suffix in _IN_TEXT:
-        said, model = {IDENTITY: _in_text(path)}, ""
-    elif path.name == "manifest.json":
+        return _of_table(path)
+    if path.suffix == ".safetensors":
+        return _origin(path, _header(path))
+    if path.suffix in _IN_TEXT:
+        return _origin(path, {IDENTITY: _in_text(path)})
+    if path.name == "manifest.json":
         manifest = read_manifest(path)
-        said, model = {**manifest, IDENTITY: manifest.get(JOB), "corpus": manifest.get("fingerprint")}, ""
-    else:
-        manifest = read_block_manifest(path)
-        said = {IDENTITY: manifest.get(JOB), "recipe": manifest.get("identity"), "corpus": manifest.get("corpus")}
-        model = path.parent.name
+        return _origin(path, {**manifest, IDENTITY: manifest.get(JOB), "corpus": manifest["fingerprint"]})
+    manifest = read_block_manifest(path)
+    said = {IDENTITY: manifest.get(JOB), "recipe": manifest["identity"], "corpus": manifest["corpus"]}
+    return _origin(path, said, path.parent.name)
+
+
+def _of_table(path: Path) -> Origin:
+    folder = path.parent.name
+    return _origin(path, _footer(path), folder.removeprefix("model=") if folder.startswith("model=") else "")
+
+
+def _origin(path: Path, said: Mapping[str, Any], model: str = "") -> Origin:
     # A corpus is known by what training reads of it; tables and blocks hold that fingerprint as `corpus`.
-    said = {**said, "corpus": said.get("training") or said.get("training_fingerprint") or said.get("corpus")}
-    fingerprints = {name: tuple(filter(None, str(said.get(name) or "").split(","))) for name in _FINGERPRINTS}
-    return Origin(
-        path,
-        identity=str(said.get(IDENTITY) or ""),
-        model=model,
-        recipes=fingerprints["recipe"],
-        corpora=fingerprints["corpus"],
-        evaluations=fingerprints["evaluation"],
+    corpus = said.get("training") or said.get("training_fingerprint") or said.get("corpus")
+    recipes, corpora, evaluations = (
+        tuple(filter(None, str(value or "").split(",")))
+        for value in (said.get("recipe"), corpus, said.get("evaluation"))
     )
+    return Origin(path, str(said.get(IDENTITY) or ""), model, recipes, corpora, evaluations)
 
 
 def is_stale(path: Path, identity: str) -> bool:
@@ -144,7 +145,7 @@ def provenance_of(parts: Sequence[Path]) -> dict[str, str]:
     Raises:
         InductionError: a part is missing or truncated, or two are of different models, corpora or evaluation sets.
     """
-    origins = [origin_of(path) for path in parts]
+    origins = [_of_table(path) for path in parts]
     check_together(origins, "model")
     return joined(origins)
 
