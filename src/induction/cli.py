@@ -57,7 +57,7 @@ class Stage(NamedTuple):
     of_one: Literal["model", "corpus", "study"] | None = None
     """Of stages of the workflow: what all the files that it reads must be of."""
     of_study: "OfStudy | None" = None
-    """Where --study can say what the stage reads and is told: returns what it makes, and the options' values."""
+    """Where --study can stand for the files and settings of a stage: returns what it makes, and the options' values."""
 
 
 # --- stages -----------------------------------------------------------------------------------------------------
@@ -481,12 +481,12 @@ def _figure_of_study(args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, An
         if args.model is None:
             raise InductionError("--model: model_page needs the model whose page is drawn")
         node = Node("model_page", args.model)
-        told = {"models": jobs.page_models_json(args), "settings": jobs.page_json(args), "save_as": args.model}
+        values = {"models": jobs.page_models_json(args), "settings": jobs.page_json(args), "save_as": args.model}
     else:
         node = Node("figure", args.name)
         asked = argparse.Namespace(figure=args.name)
-        told = {"models": jobs.figure_models_json(asked), "settings": jobs.figure_json(asked)}
-    return node, {"tables": _joined(jobs.input_files(node)), **told}
+        values = {"models": jobs.figure_models_json(asked), "settings": jobs.figure_json(asked)}
+    return node, {"tables": _joined(jobs.input_files(node)), **values}
 
 
 def _report_of_study(_args: Arguments, jobs: "Jobs") -> "tuple[Node, dict[str, Any]]":
@@ -509,16 +509,16 @@ def _joined(paths: dict[str, list[Path]]) -> list[Path]:
 
 
 def _fill_in(args: Arguments, of_study: OfStudy) -> None:
-    """Take from --study what the stage reads and is told, and which identities its inputs must carry."""
+    """Take from --study the files and settings of a stage, and the identities that its inputs must carry."""
     from induction.study.jobs import Jobs
     from induction.study.study import load_study
 
     jobs = Jobs(load_study(study=args.study))
-    node, told = of_study(args, jobs)
+    node, values = of_study(args, jobs)
     planned = (args.job or {}).get("identity")
     if planned is not None and planned != jobs.identity(node):
         raise InductionError("config/: changed since Snakemake planned this job. Run snakemake again.")
-    for name, value in told.items():
+    for name, value in values.items():
         setattr(args, name, value)
     args.expected = jobs.expected_inputs(node)
 
@@ -623,7 +623,7 @@ _EVALUATION = Option("--evaluation", "the evaluation set, results/corpora/CORPUS
 _LOSSES = Option("--losses", "parts of the table losses", Path, many=True)
 _HEADS = Option("--heads", "parts of the table heads", Path, many=True)
 _PHASES = Option("--phases", "the model's part of the table phases", Path)
-_STUDY = Option("--study", "a study of config/: what is read and told comes from there", required=False)
+_STUDY = Option("--study", "a study of config/, which gives the files to read and the settings", required=False)
 _JOB = Option(
     "--job",
     'JSON: {"identity": …, "inputs": {…}}: what the result carries, and what its inputs must carry; from the workflow',

@@ -451,7 +451,7 @@ _SETTINGS: dict[str, tuple[Callable[[Jobs, Any], Any], ...]] = {
     "model_page": (Jobs.page_models_json, Jobs.page_json, Jobs.page_counts),
     "report": (Jobs.report_json,),
 }
-"""What each stage is given besides its inputs: the functions that its rule names."""
+"""The settings of each stage: the functions that its rule names."""
 
 
 def _identified(source: Source) -> dict[str, str | None]:
