@@ -9,12 +9,17 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from induction.errors import InductionError
+from induction.identity import running_as
 from induction.status import Slurm, SlurmJob, as_json, as_text, ask_slurm, count, duration, last_words, show, status
 from induction.study.config import ModelsFile, StudyConfig
+from induction.study.jobs import Jobs
+from induction.study.stages import Node
 from induction.study.study import Study
+from induction.tables import losses as table_of_losses
 from induction.train.reporting import Reporter
 
 NOW = 1_000_000.0
@@ -419,3 +424,20 @@ def test_numbers_for_people():
         "1.5 h",
         "2.3 d",
     ]
+
+
+def test_what_was_made_from_other_settings_is_stale_and_not_done(results):
+    study = study_of(1)
+    identity = Jobs(study, results).identity(Node("losses", "m-1", 0))
+    rows = {"step": 0, "tokens": 0, "example": np.arange(2), "loss": np.ones((2, 3))}
+    for block, carried in ((0, identity), (1, "0123456789abcdef"), (2, "fedcba9876543210")):
+        with running_as(carried):
+            table_of_losses.LOSSES.write(results / f"tables/losses/model=m-1/block-{block}.parquet", rows)
+        log(results, "losses", f"m-1-{block}", "")
+    found = told(results, study=study)
+    assert found.models[0].stages["losses"].done == 1
+    assert found.models[0].stages["losses"].failed == 0, "its log is that of the run that made it"
+    [problem] = found.problems
+    assert (problem.state, problem.job) == ("stale", "2 results, this one first")
+    assert problem.log.endswith("losses/model=m-1/block-1.parquet")
+    assert "made from other settings than the study's now" in as_text(found)

@@ -140,6 +140,7 @@ def status(study: Study, results: Path, slurm: Slurm | None = None, now: float |
     figures = [seen.of("figures", (name,), Node("figure", name)) for name in jobs.figures]
     report = seen.of("report", (), Node("report"))
     drawn = (figures.count(DONE), len(figures))
+    seen.note_stale()
     return StudyStatus(study.name, seen.now, models, corpora, drawn, report, tuple(seen.problems))
 
 
@@ -153,6 +154,7 @@ class _Seen:
         self.results, self.slurm, self.now = results, slurm, now
         self._study = jobs
         self.problems: list[Problem] = []
+        self.stale: list[Path] = []
         here = str(results.parent.resolve())
         self._jobs = {job.comment: job for job in slurm.jobs if job.folder in ("", here)}
         # Snakemake holds its lock while it runs; one that was killed leaves it, and nothing is known then.
@@ -163,24 +165,33 @@ class _Seen:
         name = "_".join(wildcards)
         return self._jobs.get(f"rule_{rule}_wildcards_{name}" if name else f"rule_{rule}")
 
-    def done(self, node: Node) -> bool:
-        """Tell whether an artefact is there; one that was made from other settings is noted, and is not."""
+    def found(self, node: Node) -> str:
+        """Return whether an artefact is there: done, stale (made from other settings than the study's) or pending."""
         path = self._study.graph.path(node)
         if not path.is_file():
-            return False
+            return PENDING
         if is_stale(path, self._study.identity(node)):
-            says = "made from other settings than the study's now; snakemake makes it again"
-            self.problems.append(Problem(" ".join(filter(None, node[:2])), STALE, str(path), says, ""))
-            return False
-        return True
+            self.stale.append(path)
+            return STALE
+        return DONE
+
+    def note_stale(self) -> None:
+        """Keep one problem for all stale results."""
+        if self.stale:
+            what = "1 result" if len(self.stale) == 1 else f"{len(self.stale)} results, this one first"
+            says = "made from other settings than the study's now; snakemake makes them again"
+            self.problems.append(Problem(what, STALE, str(self.stale[0]), says, ""))
 
     def of(self, rule: str, wildcards: tuple[str, ...], node: Node) -> str:
         """Return the state of a job that writes no progress; note it where it has failed."""
-        if self.done(node):
+        found = self.found(node)
+        if found == DONE:
             return DONE
         job = self.job(rule, wildcards)
         if job:
             return _state_of(job)
+        if found == STALE:
+            return PENDING  # its log is that of the run that made it
         log = self.log(rule, wildcards)
         if not log.is_file():
             return PENDING
@@ -223,7 +234,7 @@ def _state_of(job: SlurmJob) -> str:
 def _model_status(model: Model, seen: _Seen) -> ModelStatus:
     folder = seen.results / "models" / model.name
     n_blocks = len(model.blocks)
-    trained = [seen.done(Node("train", model.name, block)) for block in range(n_blocks)]
+    trained = [seen.found(Node("train", model.name, block)) == DONE for block in range(n_blocks)]
     before, progress = _last_rows(folder / PROGRESS)
     silent = max(0.0, seen.now - progress["time"]) if progress else None
     training = DONE if all(trained) else _training(model, trained.index(False), before, progress, seen)
