@@ -207,9 +207,10 @@ rule pca:
     resources:
         **cluster.reading,
     params:
+        study=study.name,
         job=study.job("pca"),
     shell:
-        "induction pca --study {study.name:q}"
+        "induction pca --study {params.study:q}"
         " --job {params.job:q}"
         " --out {output:q} 2> {log:q}"
 
@@ -252,7 +253,8 @@ rule claims:
     resources:
         **cluster.light,
     params:
+        study=study.name,
         job=study.job("claims"),
     shell:
-        "induction claims --study {study.name:q} --out {output.claims:q} --orders {output.orders:q}"
+        "induction claims --study {params.study:q} --out {output.claims:q} --orders {output.orders:q}"
         " --people {output.people:q} --job {params.job:q} 2> {log:q}"

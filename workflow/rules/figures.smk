@@ -33,10 +33,11 @@ rule phase_change_figure:
     resources:
         **cluster.light,
     params:
+        study=study.name,
         job=study.job("figure"),
         counts=study.figure_counts,
     shell:
-        "induction figure {wildcards.figure} --study {study.name:q}"
+        "induction figure {wildcards.figure} --study {params.study:q}"
         " --out results/figures --job {params.job:q} 2> {log:q}"
 
 
@@ -428,7 +429,8 @@ rule model_page:
     resources:
         **cluster.light,
     params:
+        study=study.name,
         job=study.job("model_page"),
         counts=study.page_counts,
     shell:
-        "induction figure model_page --study {study.name:q} --model {wildcards.model:q} --out results/figures/models --job {params.job:q} 2> {log:q}"
+        "induction figure model_page --study {params.study:q} --model {wildcards.model:q} --out results/figures/models --job {params.job:q} 2> {log:q}"

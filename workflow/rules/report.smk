@@ -38,8 +38,9 @@ rule report:
     resources:
         **cluster.light,
     params:
+        study=study.name,
         job=study.job("report"),
     shell:
-        "induction report --study {study.name:q} --captions {input.captions:q} --page-caption {input.page_caption:q}"
+        "induction report --study {params.study:q} --captions {input.captions:q} --page-caption {input.page_caption:q}"
         " --job {params.job:q}"
         " --out {output:q} 2> {log:q}"
