@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 from corpus.small_corpora import build, decoded, random_texts, stored_tokens, write_texts
+from induction.artefacts.origins import origin_of
 from induction.corpus import overlap
 from induction.corpus.evaluation import evaluation
 from induction.corpus.overlap import N_TOKENS, HeldOutRuns
+from induction.corpus.probes import probes
+from induction.corpus.prompts import prompts
 from induction.corpus.shards import open_corpus
 from induction.corpus.split import Split
+from induction.corpus.token_classes import token_classes
 from induction.errors import InductionError
 from induction.study.corpora import Corpus
-from induction.study.evaluation import Evaluation
+from induction.study.evaluation import Evaluation, Probes, Prompts, Repetitions
+from induction.study.stages import STAGES
 from induction.tables.manifests import CORPUS_FIELDS
 from induction.tables.tensors import read_tensors
 
@@ -152,6 +157,21 @@ def test_a_corpus_of_before_has_one_fingerprint_for_both(two):
     (folder / "all/manifest.json").write_text(json.dumps(kept))
     opened = open_corpus(folder / "all")
     assert opened.training_fingerprint == opened.fingerprint == kept["fingerprint"]
+
+
+def test_all_that_is_drawn_from_a_corpus_belongs_to_the_models_trained_on_it(two):
+    _, dropped, folder = two
+    corpus = folder / "dropped"
+    assert dropped["training_fingerprint"] != dropped["fingerprint"]
+    drawn = {name: folder / f"{name}.safetensors" for name in ("evaluation", "probes", "prompts", "token_classes")}
+    evaluation(corpus, Evaluation(n_examples=2, n_tokens=30), drawn["evaluation"])
+    probes(corpus, Probes(n_sequences=2, period=8), drawn["probes"])
+    prompts(corpus, Prompts(n_prompts=2, n_lines=8), 10_000, drawn["prompts"])
+    token_classes(corpus, drawn["evaluation"], Repetitions(n_passages=1, passage_tokens=8), drawn["token_classes"])
+    of_corpus = {name for name, stage in STAGES.items() if stage.per == "corpus"} - {"corpus"}
+    assert of_corpus == set(drawn)
+    for path in (*drawn.values(), corpus / "manifest.json"):
+        assert origin_of(path).corpora == (dropped["training_fingerprint"],), path
 
 
 def test_the_mixture_of_held_out_documents_is_made_of_what_is_left(tmp_path):

@@ -87,7 +87,8 @@ def token_classes(folder: Path, evaluation: Path, settings: Repetitions, out: Pa
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256(classes_ET.tobytes() + passages_P2.tobytes()).hexdigest(),
     }
-    described = {**about, "fingerprint": fingerprint(about), "texts": texts_of(read_tokenizer(folder))}
+    described = {**about, "fingerprint": fingerprint(about), "training": corpus.training_fingerprint}
+    described["texts"] = texts_of(read_tokenizer(folder))
     write_tensors(out, {"classes": classes_ET, "passages": passages_P2}, described)
 
 
